@@ -1,0 +1,25 @@
+package mariadbtest_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/atoll-live/atoll/server/mariadbtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestKilledServerKeepsWhatItCommitted(t *testing.T) {
+	s := mariadbtest.Start(t, mariadbtest.Options{ServerID: 7})
+	s.Exec(t, "CREATE TABLE a (id INT PRIMARY KEY)", "INSERT INTO a VALUES (1)")
+	s.Kill()
+	s.Restart(t)
+	var n, id int
+	if err := s.Open(t).QueryRow("SELECT COUNT(*), @@gtid_domain_id FROM a").Scan(&n, &id); err != nil {
+		t.Fatal(err)
+	}
+	if n != 1 || id != 7 {
+		t.Fatalf("rows %d, domain %d after the restart", n, id)
+	}
+}
