@@ -1,0 +1,298 @@
+package console_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	"go.uber.org/goleak"
+
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
+	"github.com/atoll-live/atoll/guard"
+	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/space"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// fakeConsole serves the Planes service from memory.
+type fakeConsole struct {
+	atollv1connect.UnimplementedPlanesHandler
+	url string
+
+	mu         sync.Mutex
+	registered []string
+	refuse     error
+	ttl        time.Duration
+	known      bool
+	out        chan *atollv1.WatchResponse
+	reports    chan *atollv1.ReportRequest
+}
+
+func newFakeConsole(t *testing.T) *fakeConsole {
+	t.Helper()
+	f := &fakeConsole{
+		known:   true,
+		out:     make(chan *atollv1.WatchResponse, 10),
+		reports: make(chan *atollv1.ReportRequest, 1000),
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle(atollv1connect.NewPlanesHandler(f))
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	protocols.SetHTTP1(true)
+	s := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
+	f.url = "http://" + l.Addr().String()
+	done := make(chan struct{})
+	go func() { defer close(done); _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close(); <-done })
+	return f
+}
+
+func (f *fakeConsole) Register(_ context.Context, r *connect.Request[atollv1.RegisterRequest]) (*connect.Response[atollv1.RegisterResponse], error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	f.known = true
+	f.registered = append(f.registered, r.Msg.GetPlane().GetIncarnation())
+	return connect.NewResponse(&atollv1.RegisterResponse{}), nil
+}
+
+func (f *fakeConsole) Watch(ctx context.Context, _ *connect.Request[atollv1.WatchRequest], s *connect.ServerStream[atollv1.WatchResponse]) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case m, ok := <-f.out:
+			if !ok {
+				return nil
+			}
+			if err := s.Send(m); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (f *fakeConsole) Report(_ context.Context, r *connect.Request[atollv1.ReportRequest]) (*connect.Response[atollv1.ReportResponse], error) {
+	f.reports <- r.Msg
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	res := &atollv1.ReportResponse{UnknownPlane: !f.known}
+	for _, s := range r.Msg.GetSpaces() {
+		res.Leases = append(res.Leases, &atollv1.Lease{Space: s.GetSpace(), Epoch: s.GetEpoch(), TtlNs: int64(f.ttl)})
+	}
+	return connect.NewResponse(res), nil
+}
+
+// fakePlane records what it is told.
+type fakePlane struct {
+	mu        sync.Mutex
+	epoch     int64
+	asks      []*atollv1.Ask
+	until     time.Duration
+	told      chan struct{}
+	installed []int64
+}
+
+func newFakePlane() *fakePlane { return &fakePlane{told: make(chan struct{}, 1000)} }
+
+func (p *fakePlane) Install(_ context.Context, s *space.Snapshot) error {
+	p.mu.Lock()
+	p.epoch = s.Epoch
+	p.installed = append(p.installed, s.Epoch)
+	p.mu.Unlock()
+	p.told <- struct{}{}
+	return nil
+}
+
+func (p *fakePlane) Ask(asks []*atollv1.Ask) {
+	p.mu.Lock()
+	p.asks = asks
+	p.mu.Unlock()
+	p.told <- struct{}{}
+}
+
+func (p *fakePlane) Report(r *atollv1.ReportRequest) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.epoch > 0 {
+		r.Spaces = append(r.Spaces, &atollv1.SpaceReport{Space: "shop", Epoch: p.epoch})
+	}
+}
+
+func (p *fakePlane) Renew(_ string, _ int64, until time.Duration) {
+	p.mu.Lock()
+	p.until = until
+	p.mu.Unlock()
+	select {
+	case p.told <- struct{}{}:
+	default:
+	}
+}
+
+func (p *fakePlane) wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		p.mu.Lock()
+		good := ok()
+		p.mu.Unlock()
+		if good {
+			return
+		}
+		select {
+		case <-p.told:
+		case <-limit:
+			t.Fatalf("waited 10 s for %s", what)
+		}
+	}
+}
+
+func runAgent(t *testing.T, cfg console.Config, p console.Plane) (*console.Agent, func() error) {
+	t.Helper()
+	if cfg.Identity == nil {
+		cfg.Identity = &atollv1.Plane{Name: "dbproxy@unit-a", Kind: "dbproxy", Unit: "unit-a"}
+	}
+	a, err := console.NewAgent(cfg, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	var once sync.Once
+	var result error
+	stop := func() error {
+		once.Do(func() { cancel(); result = <-done })
+		return result
+	}
+	t.Cleanup(func() { _ = stop() })
+	return a, stop
+}
+
+func snapshot(t *testing.T, epoch int64) []byte {
+	t.Helper()
+	raw, err := json.Marshal(&space.Snapshot{Space: "shop", Epoch: epoch})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestAgent_InstallsReportsAndRenews(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	f.ttl = 5 * time.Second
+	before := console.Boottime()
+	dir := t.TempDir()
+	_, stop := runAgent(t, console.Config{URLs: []string{f.url}, Interval: 50 * time.Millisecond, Dir: dir}, p)
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 7)}}
+	f.out <- &atollv1.WatchResponse{Asks: []*atollv1.Ask{{Step: "close"}}, AsksSet: true}
+	p.wait(t, "the snapshot, the ask and a lease", func() bool { return p.epoch == 7 && len(p.asks) == 1 && p.until > 0 })
+	if p.until < before+5*time.Second || p.until > console.Boottime()+5*time.Second {
+		t.Errorf("lease until %v, not 5 s after a report was sent", p.until)
+	}
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 6)}} // never adopted
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 9)}}
+	p.wait(t, "epoch 9", func() bool { return p.epoch == 9 })
+	if got := p.installed; len(got) != 2 {
+		t.Errorf("installed %v, want 7 and 9 only", got)
+	}
+	_ = stop()
+
+	again := newFakePlane() // a restart without a console still has the snapshot
+	f.mu.Lock()
+	f.refuse = connect.NewError(connect.CodeUnavailable, errors.New("away"))
+	f.mu.Unlock()
+	_, _ = runAgent(t, console.Config{URLs: []string{f.url}, Dir: dir}, again)
+	again.wait(t, "the stored snapshot", func() bool { return again.epoch == 9 })
+	if again.until != 0 {
+		t.Error("a lease without a console")
+	}
+}
+
+func TestAgent_PokeReportsAtOnce(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	a, _ := runAgent(t, console.Config{URLs: []string{f.url}, Interval: time.Hour}, p)
+	for range 3 {
+		a.Poke()
+		select {
+		case <-f.reports:
+		case <-time.After(10 * time.Second):
+			t.Fatal("no report within 10 s of a poke")
+		}
+	}
+}
+
+func TestAgent_RegistersAgainWhenForgotten(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	_, _ = runAgent(t, console.Config{URLs: []string{f.url}, Interval: 10 * time.Millisecond}, p)
+	<-f.reports
+	f.mu.Lock()
+	f.known = false
+	f.mu.Unlock()
+	for range 1000 {
+		<-f.reports
+		f.mu.Lock()
+		n := len(f.registered)
+		f.mu.Unlock()
+		if n >= 2 {
+			return
+		}
+	}
+	t.Fatal("not registered again after 1000 reports")
+}
+
+func TestAgent_RefusedRegistrationEndsRun(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	f.refuse = connect.NewError(connect.CodeAlreadyExists, errors.New("dbproxy@unit-a is a gateway"))
+	a, err := console.NewAgent(console.Config{
+		URLs:     []string{f.url},
+		Identity: &atollv1.Plane{Name: "dbproxy@unit-a", Kind: "dbproxy"},
+	}, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Run(t.Context()); connect.CodeOf(err) != connect.CodeAlreadyExists {
+		t.Fatalf("Run returned %v, want the refusal", err)
+	}
+}
+
+func TestAgent_LeaseForEver(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	_, _ = runAgent(t, console.Config{URLs: []string{f.url}, Interval: 10 * time.Millisecond}, p)
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 1)}}
+	p.wait(t, "a lease for ever", func() bool { return p.until == guard.Forever })
+}
+
+func TestAgent_BrokenStoredSnapshotNamesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "shop.snapshot.json"), []byte("{"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	a, err := console.NewAgent(console.Config{
+		URLs: []string{"http://127.0.0.1:1"}, Dir: dir,
+		Identity: &atollv1.Plane{Name: "x", Kind: "gateway"},
+	}, newFakePlane())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Run(t.Context()); err == nil {
+		t.Fatal("a broken stored snapshot passed")
+	}
+}
