@@ -71,20 +71,27 @@ func awaitChange(ctx context.Context, s Store, key string, seen int64, lease Lea
 	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	changes := s.Watch(watching, key, seen+1)
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-lease.Done():
-		return fmt.Errorf("lease of the candidate ended: %w", ErrUnavailable)
-	case c, ok := <-changes:
-		if !ok {
+	for {
+		select {
+		case <-ctx.Done():
 			return ctx.Err()
+		case <-lease.Done():
+			return fmt.Errorf("lease of the candidate ended: %w", ErrUnavailable)
+		case c, ok := <-changes:
+			switch {
+			case !ok:
+				return ctx.Err()
+			case isCompacted(c.Err):
+				return nil // much has happened since: look again
+			case c.Err != nil:
+				return c.Err
+			}
+			for _, e := range c.Events {
+				if e.Item.Key == key {
+					return nil
+				}
+			}
 		}
-		// A compacted revision means that much has happened since: look again.
-		if c.Err != nil && !isCompacted(c.Err) {
-			return c.Err
-		}
-		return nil
 	}
 }
 

@@ -22,6 +22,7 @@ type Memory struct {
 	items     map[string]memoryItem
 	log       []memoryEvent
 	leases    map[int64]*memoryLease
+	granted   int64
 	wake      chan struct{} // closed and replaced at each write
 	down      bool
 }
@@ -244,10 +245,8 @@ func (m *Memory) Grant(ctx context.Context, _ time.Duration) (Lease, error) {
 	if err := m.ready(ctx); err != nil {
 		return nil, fmt.Errorf("grant a lease: %w", err)
 	}
-	l := &memoryLease{m: m, id: int64(len(m.log)+1)<<20 + int64(len(m.leases)+1), done: make(chan struct{})}
-	for m.leases[l.id] != nil {
-		l.id++
-	}
+	m.granted++
+	l := &memoryLease{m: m, id: m.granted, done: make(chan struct{})}
 	m.leases[l.id] = l
 	return l, nil
 }
