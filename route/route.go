@@ -1,7 +1,5 @@
 package route
 
-import "github.com/atoll-live/atoll/space"
-
 // Reason says what decided the unit.
 type Reason string
 
@@ -27,13 +25,15 @@ const (
 )
 
 // Decision is the answer to one request or one key. Absent parts are empty;
-// Bucket is -1 when there is no key.
+// Bucket is -1 when there is no key. A unit whose access mode is NONE is still
+// named, with the action Reject.
 type Decision struct {
 	Domain, Path, Rule, Variable, Key string
 	Bucket                            int
 	Unit, Cell                        string
 	Prefix                            string // the prefix that decided, with ByPrefix
 	Reason                            Reason
+	OwnedBy                           Reason // with BySubdomain and a key: what makes the pinned unit its owner
 	Action                            Action
 }
 
@@ -46,44 +46,3 @@ type Request interface {
 	Header(name string) string // case-blind
 	Cookie(name string) string
 }
-
-// Table is a compiled space. It is immutable and safe for concurrent use.
-type Table struct{}
-
-// Compile checks the document and builds its Table.
-func Compile(doc *space.Space) (*Table, error) { panic("stub") }
-
-// Decide decides a request by domain, path, business parameter, rule and variable.
-func (t *Table) Decide(r Request) Decision { panic("stub") }
-
-// DecideKey decides a key by a rule: what a database proxy, a lane or a
-// message consumer asks. An unknown rule or an empty key gives Reason ByNone.
-func (t *Table) DecideKey(rule, key string) Decision { panic("stub") }
-
-// Center is the code of the center unit, "" when there is none.
-func (t *Table) Center() string { panic("stub") }
-
-// UnitAccess is the access mode of a unit; NoAccess for an unknown one.
-func (t *Table) UnitAccess(unit string) space.AccessMode { panic("stub") }
-
-// Contains tells whether the keys of a move include the key of a decision.
-func Contains(keys space.KeySet, d Decision) bool { panic("stub") }
-
-// View is a compiled Snapshot: what a plane consults at each decision.
-type View struct {
-	*Table
-	Snapshot *space.Snapshot
-}
-
-// NewView compiles a snapshot.
-func NewView(s *space.Snapshot) (*View, error) { panic("stub") }
-
-// Held is the transfer that holds the key of a decision, or nil.
-func (v *View) Held(d Decision) *space.Transfer { panic("stub") }
-
-// Fenced is the transfer that fences the key of a decision, or nil.
-func (v *View) Fenced(d Decision) *space.Transfer { panic("stub") }
-
-// Switch returns a copy of the document in which the keys of the transfer
-// belong to its target. Switching back gives the first document again.
-func Switch(doc *space.Space, t *space.Transfer) (*space.Space, error) { panic("stub") }

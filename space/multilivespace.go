@@ -208,3 +208,15 @@ type BizRule struct {
 	RuleName string         `json:"ruleName"`
 	Extra    map[string]any `json:"-"`
 }
+
+// FunctionBKDR is the unit function that documents name: see route.BKDRHash.
+const FunctionBKDR = "BKDRHash"
+
+// HostOf is the host of the subdomain of d: unit code, dash and main host when
+// the document leaves it out.
+func (u *UnitDomain) HostOf(d *Domain) string {
+	if u.Host != "" {
+		return u.Host
+	}
+	return u.Unit + "-" + d.Host
+}
