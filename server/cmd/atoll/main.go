@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// cli is the command line. Each command is a struct in a file of its own with
+//
+//	func (c *XCmd) Run(ctx context.Context, out *Output) error
+//
+// and stands here with one line.
+type cli struct {
+	Output string `short:"o" placeholder:"table|json|yaml" help:"How to print the result on standard output."`
+
+	Validate ValidateCmd `cmd:"" help:"Say what is wrong with documents, before they are applied."`
+	Explain  ExplainCmd  `cmd:"" help:"Say where a request or a key goes, and why."`
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program without its process: arguments in, exit status out.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+	// Kong ends the process after it has printed help; here that unwinds to run.
+	type ended int
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(ended)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
+	var c cli
+	parser, err := kong.New(&c,
+		kong.Name("atoll"),
+		kong.Description("Run one application live in several data centers at once."),
+		kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { panic(ended(code)) }),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+	)
+	if err != nil {
+		fmt.Fprintln(stderr, "atoll:", err)
+		return exitFailed
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return report(stderr, usageError(err))
+	}
+	out := &Output{Format: c.Output, Stdout: stdout, Stderr: stderr}
+	if err := out.validate(); err != nil {
+		return report(stderr, err)
+	}
+	return report(stderr, command.Run(out))
+}
+
+// The exit statuses.
+const (
+	exitDone        = 0
+	exitFailed      = 1 // the thing asked for failed
+	exitUsage       = 2 // wrong usage or invalid input, nothing changed
+	exitUnreachable = 3 // could not reach something
+)
+
+// exitError is an error that decides the exit status. With a nil err nothing
+// more is printed: the command has said it all.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(err error) error       { return &exitError{exitUsage, err} }
+func unreachableError(err error) error { return &exitError{exitUnreachable, err} }
+
+// report prints an error in one line and turns it into the exit status.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	var e *exitError
+	if !errors.As(err, &e) {
+		e = &exitError{exitFailed, err}
+	}
+	if e.err != nil {
+		fmt.Fprintln(stderr, "atoll:", err)
+	}
+	return e.code
+}
