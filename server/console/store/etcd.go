@@ -184,16 +184,26 @@ func (e *Etcd) Get(ctx context.Context, key string) (Item, error) {
 
 // List implements Store.
 func (e *Etcd) List(ctx context.Context, prefix string, revision int64) (Listing, error) {
+	l, err := e.list(ctx, prefix, clientv3.WithRev(revision))
+	if revision != 0 {
+		l.Revision = revision
+	}
+	return l, err
+}
+
+// Keys implements Store.
+func (e *Etcd) Keys(ctx context.Context, prefix string) (Listing, error) {
+	return e.list(ctx, prefix, clientv3.WithKeysOnly())
+}
+
+func (e *Etcd) list(ctx context.Context, prefix string, option clientv3.OpOption) (Listing, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	r, err := e.client.Get(ctx, prefix, clientv3.WithPrefix(), clientv3.WithRev(revision))
+	r, err := e.client.Get(ctx, prefix, clientv3.WithPrefix(), option)
 	if err != nil {
 		return Listing{}, fmt.Errorf("list %s: %w", prefix, storeError(err))
 	}
 	l := Listing{Revision: r.Header.Revision, Items: make([]Item, len(r.Kvs))}
-	if revision != 0 {
-		l.Revision = revision
-	}
 	for i, kv := range r.Kvs {
 		l.Items[i] = Item{Key: string(kv.Key), Value: kv.Value, Revision: kv.ModRevision, Created: kv.CreateRevision}
 	}

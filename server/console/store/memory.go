@@ -127,6 +127,15 @@ func (m *Memory) List(ctx context.Context, prefix string, revision int64) (Listi
 	return l, nil
 }
 
+// Keys implements Store.
+func (m *Memory) Keys(ctx context.Context, prefix string) (Listing, error) {
+	l, err := m.List(ctx, prefix, 0)
+	for i := range l.Items {
+		l.Items[i].Value = nil
+	}
+	return l, err
+}
+
 // Commit implements Store.
 func (m *Memory) Commit(ctx context.Context, t Txn) (int64, error) {
 	if err := t.check(); err != nil {

@@ -121,6 +121,8 @@ type Store interface {
 	Get(ctx context.Context, key string) (Item, error)
 	// List reads all keys with a prefix, as of a revision; 0: as of now.
 	List(ctx context.Context, prefix string, revision int64) (Listing, error)
+	// Keys is List as of now without the values.
+	Keys(ctx context.Context, prefix string) (Listing, error)
 	// Commit writes a transaction and returns its revision.
 	Commit(ctx context.Context, t Txn) (int64, error)
 	// Watch delivers every change of keys with a prefix from a revision on,

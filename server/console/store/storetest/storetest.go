@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 	for name, test := range map[string]func(*testing.T, context.Context, store.Store){
 		"ReadsWhatWasWritten":      readsWhatWasWritten,
 		"ListsAsOfARevision":       listsAsOfARevision,
+		"KeysComeWithoutValues":    keysComeWithoutValues,
 		"CommitsAllOrNothing":      commitsAllOrNothing,
 		"OneOfManyWins":            oneOfManyWins,
 		"RefusesTooMuch":           refusesTooMuch,
@@ -105,6 +106,18 @@ func listsAsOfARevision(t *testing.T, ctx context.Context, s store.Store) {
 		if l.Revision < then || (c.at != 0 && l.Revision != c.at) {
 			t.Errorf("listing of %d is of revision %d", c.at, l.Revision)
 		}
+	}
+}
+
+func keysComeWithoutValues(t *testing.T, ctx context.Context, s store.Store) {
+	put(t, ctx, s, "/k/b", "x")
+	rev := put(t, ctx, s, "/k/a", "x")
+	l, err := s.Keys(ctx, "/k/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(l.Items) != 2 || l.Items[0].Key != "/k/a" || l.Items[0].Revision != rev || len(l.Items[0].Value) != 0 || l.Revision < rev {
+		t.Fatalf("keys: %+v", l)
 	}
 }
 
