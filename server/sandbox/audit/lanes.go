@@ -1,0 +1,87 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Idle waits until every lane has carried all that stands in its source's
+// binlog now. The name of a lane is "source>target".
+func Idle(ctx context.Context, sides []Side, patience time.Duration) error {
+	limit := time.Now().Add(patience)
+	for _, source := range sides {
+		var position string
+		if err := source.DB.QueryRowContext(ctx, "SELECT @@gtid_binlog_pos").Scan(&position); err != nil {
+			return fmt.Errorf("binlog position of %s: %w", source.Unit, err)
+		}
+		for _, target := range sides {
+			if target.Unit == source.Unit {
+				continue
+			}
+			if err := reached(ctx, target, source.Unit+">"+target.Unit, position, limit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func reached(ctx context.Context, target Side, lane, position string, limit time.Time) error {
+	for {
+		var at string
+		err := target.DB.QueryRowContext(ctx, "SELECT gtid FROM atoll.lane WHERE lane = ?", lane).Scan(&at)
+		if err != nil {
+			return fmt.Errorf("checkpoint of lane %s: %w", lane, err)
+		}
+		if passed(at, position) {
+			return nil
+		}
+		if time.Now().After(limit) || ctx.Err() != nil {
+			return fmt.Errorf("lane %s stands at %s and did not reach %s in time", lane, at, position)
+		}
+		wait(ctx, 50*time.Millisecond)
+	}
+}
+
+// passed tells whether MariaDB GTID position at is not before want: for each
+// domain of want, the sequence number is reached.
+func passed(at, want string) bool {
+	have := sequences(at)
+	for domain, seq := range sequences(want) {
+		if have[domain] < seq {
+			return false
+		}
+	}
+	return true
+}
+
+func sequences(position string) map[string]uint64 {
+	out := map[string]uint64{}
+	for _, gtid := range strings.Split(position, ",") {
+		parts := strings.Split(strings.TrimSpace(gtid), "-")
+		if len(parts) != 3 {
+			continue
+		}
+		seq, err := strconv.ParseUint(parts[2], 10, 64)
+		if err == nil {
+			out[parts[0]] = seq
+		}
+	}
+	return out
+}
+
+// Parked counts the rows that lanes parked on all sides.
+func Parked(ctx context.Context, sides []Side) (int, error) {
+	total := 0
+	for _, s := range sides {
+		var n int
+		if err := s.DB.QueryRowContext(ctx, "SELECT COUNT(*) FROM atoll.parked").Scan(&n); err != nil {
+			return 0, fmt.Errorf("parked rows of %s: %w", s.Unit, err)
+		}
+		total += n
+	}
+	return total, nil
+}

@@ -1,0 +1,164 @@
+package load
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// sqlClient writes orders straight to the proxies, as a service of the shop
+// that is not behind the gateway would. It knows no owners: it begins anywhere
+// and goes to the other site when a proxy says so.
+type sqlClient struct {
+	sites  []*sql.DB
+	nextID func(bucket int) (int64, error)
+	bucket func(key string) int
+}
+
+func newSQLClient(cfg Config) (*sqlClient, error) {
+	c := &sqlClient{nextID: cfg.NextID, bucket: cfg.Bucket}
+	if cfg.NextID == nil || cfg.Bucket == nil {
+		return nil, errors.New("load: ids and buckets are needed for SQL writers")
+	}
+	for _, s := range cfg.Sites {
+		db, err := sql.Open("mysql", s.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("open the proxy of %s: %w", s.Unit, err)
+		}
+		db.SetMaxOpenConns(64)
+		db.SetMaxIdleConns(64)
+		c.sites = append(c.sites, db)
+	}
+	return c, nil
+}
+
+func (c *sqlClient) close() {
+	for _, db := range c.sites {
+		_ = db.Close()
+	}
+}
+
+const insertOrder = "INSERT INTO orders (order_id, buyer_id, client_id, product_id, qty, amount_cents, status, created_at) VALUES (?, ?, ?, ?, ?, ?, 'placed', ?)"
+
+// Numbers that the writers act on.
+const (
+	numberDuplicate = 1062
+	numberNotOwner  = 9601
+	numberFenced    = 9602
+)
+
+// place writes an order once: in one statement, or in a transaction that is
+// kept open for o.hold between its two writes.
+func (c *sqlClient) place(ctx context.Context, l *Ledger, o order, clientID string, try int) attempt {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	id, err := c.nextID(c.bucket(o.key))
+	if err != nil {
+		return attempt{outcome: NotDone, again: 50 * time.Millisecond}
+	}
+	db := c.sites[(o.rng.IntN(len(c.sites))+try)%len(c.sites)]
+	if o.via == ViaSQL {
+		_, err = db.ExecContext(ctx, insertOrder, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC())
+		return c.answered(ctx, l, db, o, clientID, id, err, true)
+	}
+	began := time.Now()
+	err, unknown := c.transaction(ctx, db, o, clientID, id)
+	a := c.answered(ctx, l, db, o, clientID, id, err, unknown)
+	if a.outcome == Acked {
+		a.held = min(o.hold, time.Since(began))
+	}
+	return a
+}
+
+// transaction reports whether an error leaves the outcome unknown: only one
+// of COMMIT can.
+func (c *sqlClient) transaction(ctx context.Context, db *sql.DB, o order, clientID string, id int64) (error, bool) {
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err, false
+	}
+	defer func() { _ = tx.Rollback() }()
+	if _, err := tx.ExecContext(ctx, insertOrder, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC()); err != nil {
+		return err, false
+	}
+	if o.hold > 0 {
+		pause(ctx, o.hold)
+	}
+	if _, err := tx.ExecContext(ctx, "UPDATE orders SET qty = ? WHERE buyer_id = ? AND order_id = ?", o.qty, o.key, id); err != nil {
+		return err, false
+	}
+	return tx.Commit(), true
+}
+
+// answered turns the answer of a proxy into what the client knows. An error
+// packet always means "not done"; a lost connection means "unknown" when the
+// statement or the COMMIT may have been sent. A duplicate client id means that
+// an earlier try of unknown outcome was done.
+func (c *sqlClient) answered(ctx context.Context, l *Ledger, db *sql.DB, o order, clientID string, id int64, err error, unknown bool) attempt {
+	if err == nil {
+		return attempt{outcome: Acked, orderID: strconv.FormatInt(id, 10)}
+	}
+	var refusal *mysql.MySQLError
+	if !errors.As(err, &refusal) {
+		l.Sample(fmt.Sprintf("SQL %s: %v", o.via, err))
+		if unknown {
+			return attempt{outcome: Unknown, again: 50 * time.Millisecond}
+		}
+		return attempt{outcome: NotDone, again: 50 * time.Millisecond}
+	}
+	l.Refuse(strconv.Itoa(int(refusal.Number)))
+	switch refusal.Number {
+	case numberDuplicate:
+		return c.found(ctx, db, o.key, clientID)
+	case numberNotOwner, numberFenced:
+		return attempt{outcome: NotDone, again: 10 * time.Millisecond}
+	}
+	l.Sample(fmt.Sprintf("SQL %s: %v", o.via, err))
+	return attempt{outcome: NotDone, again: 50 * time.Millisecond}
+}
+
+// found looks up the order that an earlier try left.
+func (c *sqlClient) found(ctx context.Context, db *sql.DB, key, clientID string) attempt {
+	var id int64
+	err := db.QueryRowContext(ctx, "SELECT order_id FROM orders WHERE buyer_id = ? AND client_id = ?", key, clientID).Scan(&id)
+	if err != nil {
+		return attempt{outcome: Unknown, again: 50 * time.Millisecond}
+	}
+	return attempt{outcome: Acked, orderID: strconv.FormatInt(id, 10)}
+}
+
+// check reads an acknowledged order at any proxy: one that is not the owner
+// must refuse, not show an old state.
+func (c *sqlClient) check(ctx context.Context, l *Ledger, key, id string, rng *rand.Rand) {
+	at := rng.IntN(len(c.sites))
+	for try := range 2 * len(c.sites) {
+		var status string
+		err := c.sites[(at+try)%len(c.sites)].QueryRowContext(ctx, "SELECT status FROM orders WHERE buyer_id = ? AND order_id = ?", key, id).Scan(&status)
+		if err == nil || errors.Is(err, sql.ErrNoRows) {
+			l.Count(func(n *Counts) {
+				n.Reads++
+				if err != nil {
+					n.StaleReads++
+				}
+			})
+			if err != nil {
+				l.Sample("SELECT of an acknowledged order: no row")
+			}
+			return
+		}
+		var refusal *mysql.MySQLError
+		if errors.As(err, &refusal) {
+			l.Refuse(strconv.Itoa(int(refusal.Number)))
+		}
+		if !errors.As(err, &refusal) || refusal.Number != numberNotOwner {
+			l.Count(func(n *Counts) { n.ReadErrors++ })
+			l.Sample(fmt.Sprintf("SELECT: %v", err))
+		}
+	}
+}
