@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -90,15 +91,22 @@ func standInProcess(dir, file, name, addr string, env ...string) Process {
 	}
 }
 
+// freeAddr gives ports below those that the kernel gives out by itself, so
+// that nobody takes one between here and the child's start.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 300 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 27000+(int(nextPort.Add(1))+os.Getpid())%400)
+		if l, err := net.Listen("tcp", addr); err == nil {
+			_ = l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no free port between 27000 and 27400")
+	return ""
 }
+
+var nextPort atomic.Int64
 
 // events are the lines "start a 123" that the children wrote.
 func (f *fixture) events() []string {
@@ -230,6 +238,8 @@ func TestSupervisor_NoRestartLeavesItDead(t *testing.T) {
 		}
 	}
 	within(t, 5*time.Second, "the death to be seen", func() bool { return s.States()[0].PID == 0 })
+	died := time.Now()
+	within(t, 5*time.Second, "a restart's time to be over", func() bool { return time.Since(died) > 3*backoffMin })
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}

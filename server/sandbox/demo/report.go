@@ -1,0 +1,142 @@
+package demo
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/atoll-live/atoll/server/sandbox/audit"
+	"github.com/atoll-live/atoll/server/sandbox/load"
+)
+
+// Verdicts.
+const (
+	Pass = "pass"
+	Fail = "fail"
+)
+
+// Report is demo-report.json.
+type Report struct {
+	Verdict string  `json:"verdict"`
+	Reason  *string `json:"reason"` // null when it passed; all reasons, the gravest first
+
+	OrdersAcked     int   `json:"orders_acked"`
+	OrdersLost      int   `json:"orders_lost"`
+	OrdersDoubled   int   `json:"orders_doubled"`
+	Ghosts          int   `json:"ghosts"`
+	StaleReads      int64 `json:"stale_reads"`
+	RowsDifferent   int   `json:"rows_different"`
+	WritesRefused   int64 `json:"writes_refused"` // over HTTP
+	OwnerViolations int   `json:"owner_violations"`
+
+	Moves []MoveReport `json:"moves"`
+
+	GroupsChecked int                `json:"groups_checked"` // groups of the two binlogs that first wrote a moved key
+	RowsCompared  int                `json:"rows_compared"`
+	RowsParked    int                `json:"rows_parked"`
+	TxKilled      int64              `json:"tx_killed"`    // open transactions that a fence ended
+	SQLRefusals   map[string]int64   `json:"sql_refusals"` // by error number
+	SQLShare      float64            `json:"sql_share"`    // of all acknowledged writes
+	AckedShare    float64            `json:"acked_share"`  // of offered
+	Unresolved    int64              `json:"unresolved"`   // of unknown outcome at the end
+	Load          load.Counts        `json:"load"`
+	Seed          uint64             `json:"seed"`
+	Seconds       float64            `json:"seconds"`
+	Rate          float64            `json:"rate"`
+	WANRTT        string             `json:"wan_rtt"`
+	Break         string             `json:"break,omitempty"`
+	Differences   []audit.Difference `json:"differences,omitempty"`
+	Samples       []string           `json:"samples,omitempty"` // surprising answers and findings
+}
+
+// MoveReport is one move in the report.
+type MoveReport struct {
+	ID           string     `json:"id"`
+	State        string     `json:"state"`
+	From         string     `json:"from"`
+	To           string     `json:"to"`
+	Buckets      string     `json:"buckets"`
+	EpochBefore  int64      `json:"epoch_before"`
+	EpochAfter   int64      `json:"epoch_after"`
+	DurationMS   int64      `json:"duration_ms"`
+	WritePauseMS load.Pause `json:"write_pause_ms"`
+	TxKilled     int64      `json:"tx_killed"`
+	Phases       []PhaseMS  `json:"phases"`
+	Reason       string     `json:"reason,omitempty"`
+}
+
+// PhaseMS is how long one phase took.
+type PhaseMS struct {
+	Name string `json:"name"`
+	MS   int64  `json:"ms"`
+}
+
+// What a good run keeps to.
+const (
+	pauseMax     = 1000.0 // p99 of the write pause in milliseconds, with 30 ms between the sites
+	killedMin    = 5      // so that a fence has really met open transactions
+	ackedMin     = 0.99
+	sqlShareMin  = 0.20
+	samplesShown = 20
+)
+
+// judge sets the verdict. Every promise that was broken is a reason, so that
+// a control can be seen to fail for its own.
+func (r *Report) judge(movesWanted int) {
+	var reasons []string
+	broken := func(bad bool, format string, args ...any) {
+		if bad {
+			reasons = append(reasons, fmt.Sprintf(format, args...))
+		}
+	}
+	broken(r.OwnerViolations > 0, "%d owner violations: a unit wrote keys that it did not own", r.OwnerViolations)
+	broken(r.OrdersLost > 0, "%d acknowledged orders lost", r.OrdersLost)
+	broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
+	broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
+	broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
+	broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
+	broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
+	broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
+	broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
+	broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
+	broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)
+	for _, m := range r.Moves {
+		broken(m.State != "done", "the move %s → %s ended %s: %s", m.From, m.To, m.State, m.Reason)
+		broken(m.WritePauseMS.P99 >= pauseMax, "write pause p99 of the move %s → %s was %.0f ms, not below %.0f", m.From, m.To, m.WritePauseMS.P99, pauseMax)
+		broken(m.State == "done" && m.WritePauseMS.N == 0, "no write of a moved key was measured in the move %s → %s", m.From, m.To)
+	}
+	if movesWanted > 0 {
+		broken(r.TxKilled < killedMin, "only %d open transactions met a fence, less than %d: the fence was not tried", r.TxKilled, killedMin)
+		broken(r.SQLShare < sqlShareMin, "only %.0f %% of the writes went straight to the proxies", 100*r.SQLShare)
+		broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
+	}
+	r.conclude(reasons)
+}
+
+func (r *Report) conclude(reasons []string) {
+	r.Verdict, r.Reason = Pass, nil
+	if len(reasons) > 0 {
+		text := strings.Join(reasons, "; ")
+		r.Verdict, r.Reason = Fail, &text
+	}
+}
+
+func nameFirst(d []audit.Difference) string {
+	if len(d) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" (first: %s row %s, %s)", d[0].Table, d[0].Row, d[0].What)
+}
+
+// write replaces the report file.
+func (r *Report) write(name string) error {
+	raw, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	if err := os.WriteFile(name, append(raw, '\n'), 0o644); err != nil {
+		return fmt.Errorf("write report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,53 @@
+package demo
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/atoll-live/atoll/server/sandbox/audit"
+	"github.com/atoll-live/atoll/server/sandbox/load"
+)
+
+// good is a report of a run in which everything held.
+func good() *Report {
+	m := MoveReport{State: "done", WritePauseMS: load.Pause{P50: 100, P99: 700, Max: 800, N: 50}}
+	return &Report{OrdersAcked: 1000, TxKilled: 7, AckedShare: 1, SQLShare: 0.3, GroupsChecked: 10, Moves: []MoveReport{m, m}}
+}
+
+func TestReport_GoodRunPasses(t *testing.T) {
+	r := good()
+	r.judge(2)
+	if r.Verdict != Pass || r.Reason != nil {
+		t.Errorf("verdict %s: %v", r.Verdict, *r.Reason)
+	}
+}
+
+// TestReport_EachBrokenPromiseFails is the negative control of the verdict.
+func TestReport_EachBrokenPromiseFails(t *testing.T) {
+	for reason, breakIt := range map[string]func(*Report){
+		"owner violations": func(r *Report) { r.OwnerViolations = 1 },
+		"orders lost":      func(r *Report) { r.OrdersLost = 1 },
+		"doubled":          func(r *Report) { r.OrdersDoubled = 1 },
+		"ghosts":           func(r *Report) { r.Ghosts = 1 },
+		"stale reads":      func(r *Report) { r.StaleReads = 1 },
+		"orders row 7":     func(r *Report) { r.RowsDifferent = 1; r.Differences = []audit.Difference{{Table: "orders", Row: "7"}} },
+		"refused":          func(r *Report) { r.WritesRefused = 1 },
+		"parked":           func(r *Report) { r.RowsParked = 1 },
+		"unknown outcome":  func(r *Report) { r.Unresolved = 1 },
+		"98.00 %":          func(r *Report) { r.AckedShare = 0.98 },
+		"1 of 2 moves":     func(r *Report) { r.Moves = r.Moves[:1] },
+		"ended aborted":    func(r *Report) { r.Moves[0].State = "aborted" },
+		"write pause p99":  func(r *Report) { r.Moves[0].WritePauseMS.P99 = 1000 },
+		"was measured":     func(r *Report) { r.Moves[0].WritePauseMS.N = 0 },
+		"met a fence":      func(r *Report) { r.TxKilled = 4 },
+		"straight":         func(r *Report) { r.SQLShare = 0.19 },
+		"no group":         func(r *Report) { r.GroupsChecked = 0 },
+	} {
+		r := good()
+		breakIt(r)
+		r.judge(2)
+		if r.Verdict != Fail || !strings.Contains(*r.Reason, reason) {
+			t.Errorf("%s: verdict %s, reason %v", reason, r.Verdict, r.Reason)
+		}
+	}
+}
