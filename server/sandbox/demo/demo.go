@@ -1,0 +1,249 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/server/sandbox"
+	"github.com/atoll-live/atoll/server/sandbox/audit"
+	"github.com/atoll-live/atoll/server/sandbox/load"
+)
+
+// Config says what to run over a sandbox that is up.
+type Config struct {
+	Info     *sandbox.Info
+	Duration time.Duration
+	Rate     float64
+	Moves    bool   // move a share of the buckets to the second unit and back
+	Break    string // the negative control at work, "" for none
+	WANRTT   time.Duration
+	Report   string // file to write, "" for none
+	Seed     uint64 // 0: a random one
+	Out      io.Writer
+	Terminal bool
+	Log      *slog.Logger
+}
+
+// When the moves begin, as shares of the duration; the share of all buckets
+// that moves; how long the auditor waits for lanes and late rows.
+const (
+	firstMoveAt  = 0.25
+	secondMoveAt = 0.60
+	movePercent  = 30
+	lanePatience = 30 * time.Second
+	rowPatience  = 15 * time.Second
+)
+
+// run is one demo on its way.
+type run struct {
+	cfg    Config
+	client *console.Client
+	rule   *rule
+	load   *load.Load
+	sides  []audit.Side
+	screen *screen
+	report Report
+	moves  []*finished
+}
+
+// Run drives the load and the moves, audits, prints a short verdict and writes
+// the report. The error is for a run that could not be made or judged; a run
+// that was judged bad has verdict "fail" and no error.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	if cfg.Seed == 0 {
+		cfg.Seed = rand.Uint64()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &run{cfg: cfg, screen: newScreen(cfg.Out, cfg.Terminal)}
+	if err := r.prepare(ctx); err != nil {
+		return nil, err
+	}
+	defer r.closeSides()
+	if err := r.drive(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.audit(ctx); err != nil {
+		return nil, err
+	}
+	wanted := 0
+	if cfg.Moves {
+		wanted = 2
+	}
+	r.report.judge(wanted)
+	r.screen.verdict(&r.report)
+	if cfg.Report != "" {
+		if err := r.report.write(cfg.Report); err != nil {
+			return nil, err
+		}
+	}
+	return &r.report, nil
+}
+
+func (r *run) prepare(ctx context.Context) error {
+	var err error
+	if r.client, err = console.NewClient(r.cfg.Info.Console, ""); err != nil {
+		return err
+	}
+	if r.rule, err = fetchRule(ctx, r.client, r.cfg.Info.Space, r.cfg.Info.Rule); err != nil {
+		return err
+	}
+	if r.sides, err = openSides(r.cfg.Info); err != nil {
+		return err
+	}
+	r.report.Seed, r.report.Break = r.cfg.Seed, r.cfg.Break
+	r.report.Seconds, r.report.Rate, r.report.WANRTT = r.cfg.Duration.Seconds(), r.cfg.Rate, r.cfg.WANRTT.String()
+	return nil
+}
+
+// drive runs the load, and the two moves in its middle, until both are over.
+func (r *run) drive(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	worker, err := newIDs(ctx, r.client, r.cfg)
+	if err != nil {
+		return err
+	}
+	products, err := productIDs(ctx, r.sides[0].DB)
+	if err != nil {
+		return err
+	}
+	cfg := load.Config{
+		Host: r.cfg.Info.Host, Duration: r.cfg.Duration, Rate: r.cfg.Rate, Products: products, Seed: r.cfg.Seed,
+		Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
+	}
+	if r.cfg.Moves {
+		cfg.Moving = r.rule.moving(r.cfg.Info, movePercent)
+	}
+	if r.load, err = load.New(cfg); err != nil {
+		return err
+	}
+	began := time.Now()
+	r.screen.begin(r.cfg, began)
+	var wg sync.WaitGroup
+	loaded := make(chan struct{})
+	var moveErr, loadErr error
+	wg.Go(func() { worker.Run(ctx) })
+	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
+	if r.cfg.Moves {
+		wg.Go(func() { moveErr = r.moveThereAndBack(ctx, began) })
+	}
+	loadErr = r.load.Run(ctx)
+	close(loaded)
+	cancel(errLoadOver)
+	wg.Wait()
+	return errors.Join(loadErr, moveErr)
+}
+
+var errLoadOver = errors.New("the load is over")
+
+// moveThereAndBack moves a share of the buckets from the first unit to the
+// second, and the same buckets back later. A move that does not end well is
+// for the verdict, not an error of the run.
+func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
+	a, b := r.cfg.Info.Units[0].Code, r.cfg.Info.Units[1].Code
+	if !sleepUntil(ctx, began.Add(share(r.cfg.Duration, firstMoveAt))) {
+		return nil
+	}
+	there, err := r.move(ctx, a, b, "")
+	if err != nil {
+		return err
+	}
+	r.moves = append(r.moves, there)
+	if there.state != "done" || !sleepUntil(ctx, began.Add(share(r.cfg.Duration, secondMoveAt))) {
+		return nil
+	}
+	back, err := r.move(ctx, b, a, there.buckets)
+	if err != nil {
+		return err
+	}
+	r.moves = append(r.moves, back)
+	return nil
+}
+
+func share(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }
+
+func sleepUntil(ctx context.Context, at time.Time) bool {
+	t := time.NewTimer(time.Until(at))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// audit fills the report from the ledger and the databases.
+func (r *run) audit(ctx context.Context) error {
+	ledger := r.load.Ledger()
+	if r.cfg.Break == sandbox.BreakDropRow {
+		if err := sandbox.DropRow(ctx, r.cfg.Info); err != nil {
+			return err
+		}
+	}
+	r.screen.say("waiting for the lanes to carry everything over")
+	if err := audit.Idle(ctx, r.sides, lanePatience); err != nil {
+		return err
+	}
+	r.screen.say("comparing every row of both databases, and both binlogs with the owners")
+	findings, err := audit.Orders(ctx, ledger.Writes(), r.sides)
+	if err != nil {
+		return err
+	}
+	rep := &r.report
+	rep.OrdersAcked, rep.OrdersLost, rep.OrdersDoubled, rep.Ghosts = findings.Acked, findings.Lost, findings.Doubled, findings.Ghosts
+	rep.Samples = append(findings.Samples, ledger.Samples()...)
+	rep.RowsCompared, rep.Differences, err = audit.Rows(ctx, r.sides, r.rule.synced(), rowPatience)
+	if err != nil {
+		return err
+	}
+	rep.RowsDifferent = len(rep.Differences)
+	rep.Differences = rep.Differences[:min(len(rep.Differences), samplesShown)]
+	if rep.RowsParked, err = audit.Parked(ctx, r.sides); err != nil {
+		return err
+	}
+	owners, err := audit.Ownerships(ctx, r.sides, r.movedKeys(), r.rule.keyColumns())
+	if err != nil {
+		return err
+	}
+	rep.GroupsChecked, rep.OwnerViolations = owners.Groups, owners.Violations
+	rep.Samples = append(rep.Samples, owners.Samples...)
+	r.fillLoad(ledger)
+	return nil
+}
+
+func (r *run) fillLoad(ledger *load.Ledger) {
+	rep, c := &r.report, ledger.Totals()
+	rep.Load, rep.SQLRefusals = c, ledger.Refusals()
+	rep.StaleReads, rep.WritesRefused, rep.Unresolved = c.StaleReads, c.HTTPRefused, c.Unresolved
+	if c.Offered > 0 {
+		rep.AckedShare = float64(c.Acked) / float64(c.Offered)
+	}
+	if all := c.SQLWrites + c.HTTPWrites + c.CanaryWrites; all > 0 {
+		rep.SQLShare = float64(c.SQLWrites) / float64(all)
+	}
+	writes := ledger.Writes()
+	for _, m := range r.moves {
+		one := m.report(writes)
+		rep.TxKilled += one.TxKilled
+		rep.Moves = append(rep.Moves, one)
+		r.screen.pauses(one, m.delays(writes))
+	}
+}
+
+func (r *run) movedKeys() []audit.Move {
+	var all []audit.Move
+	for _, m := range r.moves {
+		all = append(all, audit.Move{ID: m.id, From: m.from, To: m.to, Switched: m.state == "done", Moved: m.moved})
+	}
+	return all
+}
