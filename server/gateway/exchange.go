@@ -164,7 +164,9 @@ func (x *exchange) hold() *refusal {
 			return &refusal{status: http.StatusServiceUnavailable, retry: true,
 				text: "its users are moving and too many requests wait already", mend: "try again"}
 		}
-		g.figures.heldTotal.Add(1)
+		if x.from.hop == 0 { // one that a peer held before is counted there
+			g.figures.heldTotal.Add(1)
+		}
 	}
 	if x.heldUntil.IsZero() {
 		limit := x.view.Snapshot.Settings.HoldMax

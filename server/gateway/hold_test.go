@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -274,6 +275,9 @@ func TestQuietAndAdmissionRace(t *testing.T) {
 			return len(r.GetAcks()) == 1 && r.GetAcks()[0].GetEpoch() == epoch
 		})
 		quiet.Store(true)
+		for range 50 { // while the mover believes the ack
+			runtime.Gosched()
+		}
 		quiet.Store(false)
 		install(snapshot(epoch+1, document()))
 	}
@@ -282,6 +286,32 @@ func TestQuietAndAdmissionRace(t *testing.T) {
 	wg.Wait()
 	if violations.Load() > 0 || passed.Load() == 0 {
 		t.Errorf("%d of %d were in flight while the hold was acked quiet", violations.Load(), passed.Load())
+	}
+}
+
+// The mover waits for quiet: it is told at once, not with the next report.
+func TestQuietIsToldAtOnce(t *testing.T) {
+	var told atomic.Int64
+	g := newGate(func() { told.Add(1) })
+	put := func(s *space.Snapshot) (*state, *route.View) {
+		v, err := route.NewView(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.install(v)
+		return g.now.Load(), v
+	}
+	s, v := put(snapshot(1, document()))
+	one, _ := g.admit(s, v, v.DecideKey("1003", "anna"), 0)
+	two, _ := g.admit(s, v, v.DecideKey("1003", "anna"), 0)
+	put(snapshot(2, document(), moving(false)))
+	g.end(one)
+	if told.Load() != 0 {
+		t.Error("told while a request is in flight")
+	}
+	g.end(two)
+	if told.Load() != 1 {
+		t.Errorf("told %d times", told.Load())
 	}
 }
 
