@@ -6,8 +6,12 @@ import "time"
 // one that has no meaning there changes nothing.
 type Event interface{ at() time.Time }
 
-// Tick says that time has passed.
-type Tick struct{ At time.Time }
+// Tick says that time has passed. Silent tells, for the words of an abort,
+// which planes have not been heard for how long.
+type Tick struct {
+	At     time.Time
+	Silent map[string]time.Duration
+}
 
 // Registered is the whole set of registered planes, read from the store after
 // the snapshot of epoch AsOf was committed.
@@ -54,7 +58,10 @@ type Published struct {
 
 // Conflict says that a write was forestalled by somebody else's, or got no
 // answer. The state has been read again since.
-type Conflict struct{ At time.Time }
+type Conflict struct {
+	At  time.Time
+	Why string
+}
 
 // Abort is a person's wish to end the move with the old owner.
 type Abort struct {

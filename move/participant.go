@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 )
 
 // Joint is a point of the move at which it waits for planes.
@@ -75,13 +77,14 @@ func Lane(source, target string) string { return source + ">" + target }
 
 // Wait is one thing that a move waits for.
 type Wait struct {
-	Plane string // "" when no plane of the kind is registered where one must be
-	Kind  string
-	Unit  string
-	Joint Joint
-	Lane  string
-	Error string // what the plane said instead
-	Hint  string // what is known besides, in words
+	Plane  string // "" when no plane of the kind is registered where one must be
+	Kind   string
+	Unit   string
+	Joint  Joint
+	Lane   string
+	Error  string        // what the plane said instead
+	Hint   string        // what is known besides, in words
+	Silent time.Duration // how long it has not been heard, 0: it is
 }
 
 func (w Wait) String() string {
@@ -91,6 +94,9 @@ func (w Wait) String() string {
 	}
 	if w.Lane != "" {
 		text += " " + w.Lane
+	}
+	if w.Silent > 0 {
+		w.Hint = strings.TrimPrefix(fmt.Sprintf("%s, silent for %v", w.Hint, w.Silent.Round(100*time.Millisecond)), ", ")
 	}
 	if w.Hint != "" {
 		text += " (" + w.Hint + ")"
@@ -252,6 +258,38 @@ func (s State) tokenAt(unit string) (hint, failure string) {
 		}
 	}
 	return "no token in " + unit + " yet", ""
+}
+
+// What the mover asks of planes. The answers are acks of the joints.
+const (
+	AskClose  = "close"
+	AskOpen   = "open"
+	AskSettle = "settle"
+)
+
+// Ask is what the move, as it is persisted, asks of a plane now, "" when
+// nothing. The epoch of every ask is the FenceEpoch.
+func (s State) Ask(kind, unit string) string {
+	var ask string
+	j := s.joint()
+	switch j {
+	case Passed:
+		ask = AskClose
+	case Opened:
+		ask = AskOpen
+	case Settled:
+		ask = AskSettle
+	default:
+		return ""
+	}
+	for _, p := range s.Participants {
+		for _, d := range p.Duties {
+			if p.Kind == kind && d.Joint == j && s.counts(unit, d.At) {
+				return ask
+			}
+		}
+	}
+	return ""
 }
 
 func (p Plane) answer(j Joint, lane string, epoch int64) (Answer, bool) {

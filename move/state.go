@@ -109,7 +109,8 @@ type State struct {
 	Limits   Limits    `json:"limits"`            // set once
 	Leader   string    `json:"leader,omitempty"`  // the mover that drives it
 	TakenN   int       `json:"takenN,omitempty"`  // how often another mover took it over
-	Clashes  int       `json:"clashes,omitempty"` // writes that somebody else's write forestalled
+	Clashes  int       `json:"clashes,omitempty"` // writes that did not succeed
+	Trouble  string    `json:"trouble,omitempty"` // why the last of them did not
 
 	EpochBefore  int64 `json:"epochBefore"`            // epoch when the move was made
 	Epoch        int64 `json:"epoch"`                  // of its last published snapshot
@@ -127,6 +128,7 @@ type State struct {
 
 	Phases      []PhaseTime       `json:"phases"`
 	EffectiveAt time.Time         `json:"fenceEffectiveAt,omitzero"` // when the last plane was seen drained; for people
+	ReleasedAt  time.Time         `json:"releasedAt,omitzero"`       // when the keys were published as open again
 	Barriers    map[string]string `json:"barriers,omitempty"`        // lane → position of the token
 	Totals      map[string]int64  `json:"totals,omitempty"`          // figures of all answers, once the move is over
 }
@@ -222,6 +224,17 @@ func (s State) Figures() map[string]int64 {
 		}
 	}
 	return sum
+}
+
+// Pause is how long the keys were held, as far as it goes: from the hold to
+// the snapshot that opened them again.
+func (s State) Pause() time.Duration {
+	for _, p := range s.Phases {
+		if p.Name == Hold && !s.ReleasedAt.IsZero() {
+			return s.ReleasedAt.Sub(p.Started)
+		}
+	}
+	return 0
 }
 
 // Transfer is the move as planes see it in a snapshot.

@@ -31,12 +31,17 @@ func Step(s State, e Event) (State, []Command) {
 		out = s.published(e)
 	case Conflict:
 		s.Clashes++
+		s.Trouble = e.Why
 	case Abort:
 		out = s.abort(e)
 	case TakenOver:
 		out = s.takeOver(e)
 	}
-	return s, append(out, s.advance(e.at())...)
+	var silent map[string]time.Duration
+	if tick, ok := e.(Tick); ok {
+		silent = tick.Silent
+	}
+	return s, append(out, s.advance(e.at(), silent)...)
 }
 
 // register takes the set of planes. A plane with a new incarnation starts
@@ -143,9 +148,9 @@ func (s *State) published(e Published) []Command {
 		s.Barriers = s.positions()
 		s.enter(Switch, e.At)
 	case PublishRelease:
-		s.ReleaseEpoch = e.Epoch
+		s.ReleaseEpoch, s.ReleasedAt = e.Epoch, e.At
 	case PublishAbort:
-		s.AbortEpoch, s.Reason = e.Epoch, s.Ending
+		s.AbortEpoch, s.ReleasedAt, s.Reason = e.Epoch, e.At, s.Ending
 		s.enter(Aborted, e.At)
 		return []Command{{Audit, "aborted: " + s.Reason}}
 	}
@@ -219,14 +224,14 @@ func (s *State) takeOver(e TakenOver) []Command {
 }
 
 // advance does what is due in the present phase.
-func (s *State) advance(at time.Time) []Command {
+func (s *State) advance(at time.Time, silent map[string]time.Duration) []Command {
 	switch s.Phase {
 	case Check:
 		return s.advanceCheck(at)
 	case Hold, Fence, Barrier:
-		return s.advanceBefore(at)
+		return s.advanceBefore(at, silent)
 	case Switch, Release, Settle:
-		return s.advanceBehind(at)
+		return s.advanceBehind(at, silent)
 	}
 	return nil
 }
@@ -268,9 +273,9 @@ func (s *State) failing() string {
 // advanceBefore drives the phases in which a failure leaves the old owner. The
 // deadline comes first: behind it holds may have ended by themselves, so even
 // a complete set of answers is no longer a reason to go on.
-func (s *State) advanceBefore(at time.Time) []Command {
+func (s *State) advanceBefore(at time.Time, silent map[string]time.Duration) []Command {
 	if s.Ending == "" && !at.Before(s.Deadline) {
-		s.Ending = s.lateness()
+		s.Ending = s.lateness(silent)
 	}
 	switch {
 	case s.Ending != "":
@@ -283,7 +288,7 @@ func (s *State) advanceBefore(at time.Time) []Command {
 	case s.Phase == Fence:
 		s.EffectiveAt = at
 		s.enter(Barrier, at)
-		return append([]Command{{Kind: Persist}}, s.advance(at)...)
+		return append([]Command{{Kind: Persist}}, s.advance(at, silent)...)
 	case s.Phase == Barrier:
 		return []Command{{Kind: PublishSwitch}}
 	}
@@ -294,17 +299,25 @@ func (s *State) advanceBefore(at time.Time) []Command {
 // judged by a set of planes that was read after the phase's snapshot.
 func (s *State) complete() bool { return s.AsOf >= s.Epoch && len(s.Waiting()) == 0 }
 
-func (s *State) lateness() string {
-	if s.Phase == Hold {
-		return "HOLD deadline: the fence could not be published"
+// wordsMax is how many planes the words of an abort name.
+const wordsMax = 3
+
+func (s *State) lateness(silent map[string]time.Duration) string {
+	waits := s.Waiting()
+	if s.Phase == Hold { // its waits end by themselves; what is late is the fence
+		waits = nil
 	}
-	texts := make([]string, 0, 4)
-	for i, w := range s.Waiting() {
-		if i == 3 {
-			texts = append(texts, fmt.Sprintf("%d more", len(s.Waiting())-3))
+	var texts []string
+	for i, w := range waits {
+		if i == wordsMax {
+			texts = append(texts, fmt.Sprintf("%d more", len(waits)-i))
 			break
 		}
+		w.Silent = silent[w.Plane]
 		texts = append(texts, w.String())
+	}
+	if s.Trouble != "" {
+		texts = append(texts, s.Trouble)
 	}
 	if len(texts) == 0 {
 		return fmt.Sprintf("%s took too long", s.Phase)
@@ -313,11 +326,11 @@ func (s *State) lateness() string {
 }
 
 // advanceBehind drives the phases behind the commit point: it only goes on.
-func (s *State) advanceBehind(at time.Time) []Command {
+func (s *State) advanceBehind(at time.Time, silent map[string]time.Duration) []Command {
 	var out []Command
 	switch {
 	case !s.complete():
-		return s.late(at)
+		return s.late(at, silent)
 	case s.Phase == Switch:
 		s.enter(Release, at)
 		out = []Command{{Kind: Persist}}
@@ -329,12 +342,12 @@ func (s *State) advanceBehind(at time.Time) []Command {
 	default:
 		return s.finish(at)
 	}
-	return append(out, s.advance(at)...)
+	return append(out, s.advance(at, silent)...)
 }
 
 // late shows that a phase takes long. Rows that cannot be compared are no
 // reason to keep a move open for ever: it is over for everyone who writes.
-func (s *State) late(at time.Time) []Command {
+func (s *State) late(at time.Time, silent map[string]time.Duration) []Command {
 	if at.Before(s.Deadline) || s.Stuck {
 		return nil
 	}
@@ -344,7 +357,7 @@ func (s *State) late(at time.Time) []Command {
 		return s.finish(at)
 	}
 	s.Stuck = true
-	return []Command{{Kind: Persist}, {Audit, "stuck: " + s.lateness()}}
+	return []Command{{Kind: Persist}, {Audit, "stuck: " + s.lateness(silent)}}
 }
 
 func (s *State) finish(at time.Time) []Command {

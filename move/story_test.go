@@ -234,7 +234,12 @@ func (b *stage) event(words []string) Event {
 			b.t.Fatal(err)
 		}
 		b.now = b.now.Add(d)
-		return Tick{At: b.now}
+		e := Tick{At: b.now, Silent: map[string]time.Duration{}}
+		for _, w := range words[2:] { // silent=dbproxy@unit-a:3s
+			plane, since, _ := strings.Cut(strings.TrimPrefix(w, "silent="), ":")
+			e.Silent[plane], _ = time.ParseDuration(since)
+		}
+		return e
 	case "checked":
 		return b.checked(words[1:])
 	case "registered":
