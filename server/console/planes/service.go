@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -19,10 +20,11 @@ import (
 
 // Service is the Planes service of one console.
 type Service struct {
-	cfg    Config
-	feed   *feed
-	reader *reader
-	leases *leaseBook
+	cfg     Config
+	feed    *feed
+	reader  *reader
+	leases  *leaseBook
+	streams atomic.Int64
 
 	mu      sync.Mutex
 	live    map[string]*life // by plane name

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"time"
 
@@ -19,10 +20,13 @@ var errReplaced = errors.New("the plane registered again or was forgotten")
 // deadlineKey carries the connection's SetWriteDeadline in a request's context.
 type deadlineKey struct{}
 
-// WithWriteDeadline gives a stream the means to end a send that its reader
-// does not take. The console's HTTP handler calls it.
-func WithWriteDeadline(ctx context.Context, set func(time.Time) error) context.Context {
-	return context.WithValue(ctx, deadlineKey{}, set)
+// Bounded gives streams the means to end a send that their reader does not
+// take. The Planes handler is served through it.
+func Bounded(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		set := http.NewResponseController(w).SetWriteDeadline
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), deadlineKey{}, set)))
+	})
 }
 
 // stream is one Watch: what its plane has been sent.
@@ -105,8 +109,12 @@ func (s *Service) openStream(ctx context.Context, r *atollv1.WatchRequest, out *
 		w.held = map[string]int64{}
 	}
 	w.setDeadline, _ = ctx.Value(deadlineKey{}).(func(time.Time) error)
-	return w, ctx, func() { cancel(nil) }, nil
+	s.streams.Add(1)
+	return w, ctx, func() { cancel(nil); s.streams.Add(-1) }, nil
 }
+
+// Streams is the number of open Watch streams.
+func (s *Service) Streams() int { return int(s.streams.Load()) }
 
 // send sends what the plane does not have yet, if anything.
 func (w *stream) send() error {
@@ -141,7 +149,9 @@ func (w *stream) write(m *atollv1.WatchResponse) error {
 			return unavailable(fmt.Errorf("bound a send to plane %s: %w", w.plane.GetName(), err))
 		}
 	}
+
 	if err := w.out.Send(m); err != nil {
+
 		return unavailable(fmt.Errorf("send to plane %s: %w", w.plane.GetName(), err))
 	}
 	return nil
