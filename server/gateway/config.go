@@ -94,10 +94,10 @@ func orInt[T int | int64 | time.Duration](v, standard T) T {
 	return v
 }
 
-// Validate says what is wrong with the configuration, all of it.
+// Validate says what is wrong with the configuration, all of it in one line.
 func (c Config) Validate() error {
-	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	var wrong []string
+	bad := func(format string, args ...any) { wrong = append(wrong, fmt.Errorf(format, args...).Error()) }
 	if c.Unit == "" {
 		bad("no unit named (use --unit)")
 	}
@@ -131,7 +131,10 @@ func (c Config) Validate() error {
 	if c.HoldLimit < 0 || c.InFlightLimit < 0 || c.HeaderLimit < 0 || c.BodyLimit < 0 || c.ReplayLimit < 0 {
 		bad("a limit is below zero")
 	}
-	return errors.Join(errs...)
+	if len(wrong) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(wrong, "; "))
 }
 
 // minSecret is the shortest hop secret that is not guessed.
