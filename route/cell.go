@@ -39,7 +39,7 @@ func compileCells(u *unit, routes []space.CellRoute) (*cells, error) {
 			return nil, fmt.Errorf("unit %q has no cell %q", u.code, r.Code)
 		}
 		c.codes = append(c.codes, r.Code)
-		if access == space.NoAccess {
+		if access == space.NoAccess || r.AccessMode == space.NoAccess {
 			continue
 		}
 		for _, key := range r.Allows {

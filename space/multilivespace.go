@@ -146,7 +146,21 @@ type UnitRoute struct {
 	Prefixes []string       `json:"prefixes"`
 	Ranges   []Range        `json:"ranges"`
 	Cells    []CellRoute    `json:"cells"`
+	Left     []Left         `json:"left,omitempty"`
 	Extra    map[string]any `json:"-"`
+}
+
+// Left is an entry that a move took out of a unit's lists by name, and the
+// place to which its return puts it back, so that a move and its reverse leave
+// the document as it was. It is written by moves alone, only when the lists
+// themselves do not tell that place, and decides nothing.
+type Left struct {
+	Allow  string `json:"allow,omitempty"`
+	Prefix string `json:"prefix,omitempty"`
+	At     int    `json:"at"`
+	// Idle says that the entry, though remembered, was not in the list when its
+	// key left last: the rest of the rule gave the key to the unit.
+	Idle bool `json:"idle,omitempty"`
 }
 
 // Range is a half-open interval of buckets: From ≤ bucket < To.
@@ -157,11 +171,13 @@ type Range struct {
 
 // CellRoute is one cell's part of a unit route.
 type CellRoute struct {
-	Code     string         `json:"code"`
-	Allows   []string       `json:"allows"`
-	Prefixes []string       `json:"prefixes"`
-	Weight   int            `json:"weight"`
-	Extra    map[string]any `json:"-"`
+	Code     string   `json:"code"`
+	Allows   []string `json:"allows"`
+	Prefixes []string `json:"prefixes"`
+	Weight   int      `json:"weight"`
+	// AccessMode closes the cell to the rule alone.
+	AccessMode AccessMode     `json:"accessMode,omitempty"`
+	Extra      map[string]any `json:"-"`
 }
 
 // Domain is one host whose requests are routed to units.
