@@ -41,6 +41,8 @@ type Probe struct {
 	// Greets is with TCP the text with which a server must answer Say, or
 	// must begin by itself when Say is empty.
 	Say, Greets string
+	// Func is any other test, with a context that ends soon.
+	Func func(context.Context) error
 }
 
 // Check tries once.
@@ -52,6 +54,8 @@ func (p Probe) Check(ctx context.Context) error {
 		return p.get(ctx)
 	case p.TCP != "":
 		return p.connect(ctx)
+	case p.Func != nil:
+		return p.Func(ctx)
 	}
 	return nil
 }

@@ -411,7 +411,9 @@ func TestProbe(t *testing.T) {
 	defer wg.Wait()
 	defer ln.Close()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/no", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no snapshot yet", http.StatusServiceUnavailable) })
+	mux.HandleFunc("/no", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "no snapshot yet", http.StatusServiceUnavailable)
+	})
 	mux.HandleFunc("/yes", func(http.ResponseWriter, *http.Request) {})
 	web, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -21,11 +21,11 @@ type cuts struct {
 	sites  map[string]bool
 	pairs  map[[2]string]bool
 	links  map[string]bool
-	timers map[*time.Timer]struct{}
+	timers map[order]*time.Timer // of cuts that heal by themselves
 }
 
 func newCuts() *cuts {
-	return &cuts{sites: map[string]bool{}, pairs: map[[2]string]bool{}, links: map[string]bool{}, timers: map[*time.Timer]struct{}{}}
+	return &cuts{sites: map[string]bool{}, pairs: map[[2]string]bool{}, links: map[string]bool{}, timers: map[order]*time.Timer{}}
 }
 
 func pairOf(a, b string) [2]string {
@@ -38,7 +38,7 @@ func pairOf(a, b string) [2]string {
 func (c *cuts) stop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for t := range c.timers {
+	for _, t := range c.timers {
 		t.Stop()
 	}
 	clear(c.timers)
@@ -94,18 +94,17 @@ func (c *cuts) shut(l *link) bool {
 	return c.sites[l.From] || c.sites[l.To] || c.pairs[pairOf(l.From, l.To)] || c.links[l.Name]
 }
 
-// set carries an order out and moves every gate to where it then belongs.
+// set carries an order out and moves every gate to where it then belongs. A
+// cut that heals by itself does so after heals; a later order about the same
+// links replaces that time.
 func (r *Relay) set(o order, cut bool, heals time.Duration) {
 	c := r.cuts
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cut {
-		c.cut(o)
-	} else {
-		c.heal(o, r.links)
-	}
-	for _, l := range r.links {
-		l.gate.set(c.shut(l))
+	r.setLocked(o, cut)
+	if t := c.timers[o]; t != nil {
+		t.Stop()
+		delete(c.timers, o)
 	}
 	if !cut || heals == 0 {
 		return
@@ -113,14 +112,24 @@ func (r *Relay) set(o order, cut bool, heals time.Duration) {
 	var t *time.Timer
 	t = time.AfterFunc(heals, func() {
 		c.mu.Lock()
-		_, live := c.timers[t]
-		delete(c.timers, t)
-		c.mu.Unlock()
-		if live {
-			r.set(o, false, 0)
+		defer c.mu.Unlock()
+		if c.timers[o] == t { // else a later order came in between
+			delete(c.timers, o)
+			r.setLocked(o, false)
 		}
 	})
-	c.timers[t] = struct{}{}
+	c.timers[o] = t
+}
+
+func (r *Relay) setLocked(o order, cut bool) {
+	if cut {
+		r.cuts.cut(o)
+	} else {
+		r.cuts.heal(o, r.links)
+	}
+	for _, l := range r.links {
+		l.gate.set(r.cuts.shut(l))
+	}
 }
 
 // Cut stalls all links of a site.

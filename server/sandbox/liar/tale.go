@@ -1,0 +1,213 @@
+package liar
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/space"
+)
+
+// tale is one lie. Watch and report change a message on its way, and may be
+// called at the same time.
+type tale interface {
+	watch(ctx context.Context, m *atollv1.WatchResponse) error
+	report(m *atollv1.ReportRequest)
+}
+
+func newTale(cfg Config) tale {
+	switch cfg.Lie {
+	case NoFence:
+		return &noFence{fences: map[string][]fence{}}
+	case NoBarrier:
+		return &noBarrier{cfg: cfg, from: map[string]string{}, lied: map[string]bool{}, client: &http.Client{Timeout: 2 * time.Second}}
+	default:
+		return noRoute{unit: cfg.Unit}
+	}
+}
+
+func read(text []byte) (*space.Snapshot, error) {
+	var s space.Snapshot
+	if err := json.Unmarshal(text, &s); err != nil {
+		return nil, fmt.Errorf("read snapshot: %w", err)
+	}
+	return &s, nil
+}
+
+// rewrite changes each snapshot of a message.
+func rewrite(m *atollv1.WatchResponse, change func(*space.Snapshot)) error {
+	for i, text := range m.GetSnapshots() {
+		s, err := read(text)
+		if err != nil {
+			return err
+		}
+		change(s)
+		text, err := json.Marshal(s)
+		if err != nil {
+			return fmt.Errorf("write snapshot: %w", err)
+		}
+		m.Snapshots[i] = text
+	}
+	return nil
+}
+
+// noRoute gives every bucket to the plane's own unit.
+type noRoute struct{ unit string }
+
+func (n noRoute) watch(_ context.Context, m *atollv1.WatchResponse) error {
+	return rewrite(m, func(s *space.Snapshot) {
+		for i := range s.Document.Spec.UnitRules {
+			rule := &s.Document.Spec.UnitRules[i]
+			for _, u := range rule.Units {
+				if u.Code == n.unit {
+					u.Allows, u.Prefixes = nil, nil
+					u.Ranges = []space.Range{{From: 0, To: rule.Modulo}}
+					rule.Units = []space.UnitRoute{u}
+					break
+				}
+			}
+		}
+	})
+}
+
+func (noRoute) report(*atollv1.ReportRequest) {}
+
+// fence is one that was hidden from the plane.
+type fence struct {
+	move  string
+	epoch int64
+}
+
+// noFence hides the moves' holds and fences and acks them.
+type noFence struct {
+	mu     sync.Mutex
+	fences map[string][]fence // space → fences of its last snapshot
+}
+
+func (n *noFence) watch(_ context.Context, m *atollv1.WatchResponse) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return rewrite(m, func(s *space.Snapshot) {
+		var hidden []fence
+		for _, t := range s.Moves {
+			if t.Fenced {
+				hidden = append(hidden, fence{t.ID, t.FenceEpoch})
+			}
+			t.Hold, t.Fenced = false, false
+		}
+		n.fences[s.Space] = hidden
+	})
+}
+
+// report acks each hidden fence once the plane has its snapshot in force, as
+// an honest one would.
+func (n *noFence) report(m *atollv1.ReportRequest) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, sp := range m.GetSpaces() {
+		sp.Undrained = false
+		for _, f := range n.fences[sp.GetSpace()] {
+			if sp.GetEpoch() >= f.epoch {
+				m.Acks = addAck(m.GetAcks(), &atollv1.Ack{Space: sp.GetSpace(), Move: f.move, Epoch: f.epoch, Step: "drained"})
+			}
+		}
+	}
+}
+
+func addAck(acks []*atollv1.Ack, a *atollv1.Ack) []*atollv1.Ack {
+	same := func(b *atollv1.Ack) bool {
+		return b.GetSpace() == a.GetSpace() && b.GetMove() == a.GetMove() && b.GetEpoch() == a.GetEpoch() &&
+			b.GetStep() == a.GetStep() && b.GetLane() == a.GetLane()
+	}
+	if slices.ContainsFunc(acks, same) {
+		return acks
+	}
+	return append(acks, a)
+}
+
+// stallMax bounds the stall of a lane whose move never asks for a barrier.
+const stallMax = 10 * time.Second
+
+// noBarrier claims barriers into its unit while their lane is stalled.
+type noBarrier struct {
+	cfg    Config
+	client *http.Client
+
+	mu     sync.Mutex
+	from   map[string]string // move into this unit that was held → its source unit
+	claims []*atollv1.Ack    // all that are asked for now
+	lied   map[string]bool   // moves whose barrier was asked for
+}
+
+func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) error {
+	var moves []*space.Transfer
+	for _, text := range m.GetSnapshots() {
+		s, err := read(text)
+		if err != nil {
+			return err
+		}
+		moves = append(moves, s.Moves...)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, t := range moves {
+		if _, known := n.from[t.ID]; t.To == n.cfg.Unit && t.Hold && t.Outcome == space.OutcomeNone && !known {
+			n.from[t.ID] = t.From
+			n.stall(ctx, t.From, stallMax)
+		}
+	}
+	if m.GetAsksSet() {
+		n.asked(ctx, m.GetAsks())
+	}
+	return nil
+}
+
+func (n *noBarrier) asked(ctx context.Context, asks []*atollv1.Ask) {
+	n.claims = nil
+	for _, a := range asks {
+		from, ours := n.from[a.GetMove()]
+		if a.GetStep() != "close" || !ours {
+			continue
+		}
+		n.claims = append(n.claims, &atollv1.Ack{Space: a.GetSpace(), Move: a.GetMove(), Epoch: a.GetEpoch(),
+			Step: "passed", Lane: from + ">" + n.cfg.Unit, Detail: "claimed by a liar"})
+		if !n.lied[a.GetMove()] {
+			n.lied[a.GetMove()] = true
+			n.stall(ctx, from, n.cfg.Stall)
+		}
+	}
+}
+
+func (n *noBarrier) report(m *atollv1.ReportRequest) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, a := range n.claims {
+		m.Acks = addAck(m.GetAcks(), a)
+	}
+}
+
+// stall cuts the lane's link for a time; a new stall takes the place of the
+// one before. A relay that does not answer leaves the lie without its effect,
+// which the control's verdict then shows.
+func (n *noBarrier) stall(ctx context.Context, from string, d time.Duration) {
+	link := n.cfg.LaneLinks[from]
+	target := n.cfg.WAN + "/cut?link=" + url.QueryEscape(link) + "&for=" + d.String()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, nil)
+	if err == nil {
+		req.Close = true
+		var res *http.Response
+		if res, err = n.client.Do(req); err == nil {
+			_ = res.Body.Close()
+			if res.StatusCode != http.StatusNoContent {
+				err = fmt.Errorf("the relay answers %s", res.Status)
+			}
+		}
+	}
+	n.cfg.Log.Info("lane stalled", "link", link, "for", d.String(), "error", err)
+}
