@@ -94,3 +94,6 @@ func appendUUID(dst, v []byte) []byte {
 	}
 	return fmt.Appendf(dst, "'%x-%x-%x-%x-%x'", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
 }
+
+// Quote makes a string literal for a session that Open made.
+func Quote(s string) string { return quoted(s) }

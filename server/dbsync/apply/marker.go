@@ -259,3 +259,6 @@ func shapeChanged(err error) bool {
 }
 
 var errBroken = driver.ErrBadConn
+
+// Seq is the number of the last transaction committed.
+func (t *Target) Seq() int64 { return t.seq }

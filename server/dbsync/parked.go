@@ -1,0 +1,143 @@
+package dbsync
+
+import (
+	"context"
+	"database/sql"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/atoll-live/atoll/route"
+	"github.com/atoll-live/atoll/server/dbsync/apply"
+	"github.com/atoll-live/atoll/server/dbsync/binlog"
+	"github.com/atoll-live/atoll/server/sitedb"
+	"github.com/atoll-live/atoll/space"
+)
+
+// parkedKey is what acks need of a parked row.
+type parkedKey struct {
+	table string // schema.table at the target
+	key   string
+}
+
+// parkedRow is a change that its origin did not own, kept for an operator.
+type parkedRow struct {
+	parkedKey
+	owner, reason string
+	change        []byte // JSON
+}
+
+const keyTextLimit = 512
+
+func newParked(t *table, ch *binlog.Change, key string, j judgement) parkedRow {
+	p := parkedRow{parkedKey: parkedKey{table: t.To + "." + t.Name, key: key}, owner: j.unit, change: changeJSON(ch)}
+	switch {
+	case key == "":
+		p.reason = "the row has no key"
+	case j.move != nil:
+		p.reason = fmt.Sprintf("written behind the CLOSE of move %s, which gave the key to %s", j.move.ID, j.move.To)
+		p.owner = j.move.To
+	default:
+		p.reason = fmt.Sprintf("the key belongs to %q, not to the unit that wrote it", j.unit)
+	}
+	if len(p.key) > keyTextLimit {
+		p.key = p.key[:keyTextLimit]
+	}
+	return p
+}
+
+// changeJSON shows a change to people: column → text, null, or base64 of what
+// is no text.
+func changeJSON(ch *binlog.Change) []byte {
+	image := func(row binlog.Row) map[string]any {
+		if row == nil {
+			return nil
+		}
+		m := make(map[string]any, len(row))
+		for i := range row {
+			col := &ch.Table.Columns[i]
+			switch {
+			case row[i] == nil:
+				m[col.Name] = nil
+			case col.Form() == binlog.Bytes || !utf8.Valid(row[i]) && col.Form() == binlog.Text:
+				m[col.Name] = map[string]string{"base64": base64.StdEncoding.EncodeToString(row[i])}
+			default:
+				m[col.Name] = string(col.AppendText(nil, row[i]))
+			}
+		}
+		return m
+	}
+	op := map[binlog.Op]string{binlog.Insert: "insert", binlog.Update: "update", binlog.Delete: "delete"}[ch.Op]
+	b, err := json.Marshal(map[string]any{"op": op, "before": image(ch.Before), "after": image(ch.After)})
+	if err != nil {
+		return []byte("{}") // maps of strings always marshal
+	}
+	return b
+}
+
+func (p *parkedRow) sql(lane, position string) string {
+	return "INSERT INTO " + sitedb.Schema + ".parked (lane, position, tbl, keytext, owner, reason, change_json, at) VALUES (" +
+		apply.Quote(lane) + "," + apply.Quote(position) + "," + apply.Quote(p.table) + "," + apply.Quote(p.key) + "," +
+		apply.Quote(p.owner) + "," + apply.Quote(p.reason) + "," + apply.Quote(string(p.change)) + ",UTC_TIMESTAMP(6))"
+}
+
+// loadParked reads the parked rows of the lane: an operator may have settled
+// some.
+func (l *lane) loadParked(ctx context.Context, db *sql.DB) error {
+	rows, err := db.QueryContext(ctx, "SELECT tbl, keytext FROM "+sitedb.Schema+".parked WHERE lane=? LIMIT ?", l.name, l.s.cfg.ParkLimit+1)
+	if err != nil {
+		return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
+	}
+	defer rows.Close()
+	var list []parkedKey
+	for rows.Next() {
+		var p parkedKey
+		if err := rows.Scan(&p.table, &p.key); err != nil {
+			return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
+		}
+		list = append(list, p)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
+	}
+	l.mu.Lock()
+	l.parked = list
+	l.mu.Unlock()
+	return nil
+}
+
+func (l *lane) park(rows []parkedRow) {
+	if len(rows) == 0 {
+		return
+	}
+	l.mu.Lock()
+	for _, r := range rows {
+		l.parked = append(l.parked, r.parkedKey)
+	}
+	l.mu.Unlock()
+	l.s.cfg.Log.Warn("rows parked", "lane", l.name, "rows", len(rows), "table", rows[0].table, "reason", rows[0].reason)
+	l.s.touch()
+}
+
+func (l *lane) parkedRows() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.parked)
+}
+
+// parkedIn counts parked rows of a move's keys.
+func (l *lane) parkedIn(v *route.View, spec *laneSpec, m *space.Transfer) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, p := range l.parked {
+		for i := range spec.Tables {
+			t := &spec.Tables[i]
+			if t.To+"."+t.Name == p.table && t.Space == v.Snapshot.Space && t.Rule == m.Rule && route.Contains(m.Keys, v.DecideKey(t.Rule, p.key)) {
+				n++
+			}
+		}
+	}
+	return n
+}
