@@ -37,9 +37,6 @@ func (u *unit) cellAccess(code string) (mode space.AccessMode, ok bool) {
 	return space.NoAccess, false
 }
 
-// maxUnits bounds units of a space and cells of a unit, far above any use.
-const maxUnits = 1 << 12
-
 // Compile builds the Table of a document. It refuses only what would leave a
 // decision open; space.Validate says all that is wrong with a document.
 func Compile(doc *space.Space) (*Table, error) {
@@ -85,8 +82,8 @@ func compile(s *space.Spec) (*Table, error) {
 }
 
 func (t *Table) addUnits(units []space.Unit) error {
-	if len(units) > maxUnits {
-		return fmt.Errorf("%d units are more than %d", len(units), maxUnits)
+	if len(units) > space.MaxUnits {
+		return fmt.Errorf("%d units are more than %d", len(units), space.MaxUnits)
 	}
 	t.units = make([]unit, 0, len(units)) // rules point into it: it must not grow
 	for _, u := range units {
@@ -103,8 +100,8 @@ func (t *Table) addUnits(units []space.Unit) error {
 		for _, z := range u.Cells {
 			c.cells = append(c.cells, cell{z.Code, orReadWrite(z.AccessMode)})
 		}
-		if len(c.cells) > maxUnits {
-			return fmt.Errorf("unit %q: %d cells are more than %d", u.Code, len(c.cells), maxUnits)
+		if len(c.cells) > space.MaxUnits {
+			return fmt.Errorf("unit %q: %d cells are more than %d", u.Code, len(c.cells), space.MaxUnits)
 		}
 		t.units = append(t.units, c)
 	}

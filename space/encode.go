@@ -13,14 +13,13 @@ import (
 // order of the type, unknown fields behind them by name, lists never null, a
 // value of a closed set left out when it is empty.
 func encode(v any) ([]byte, error) {
-	var b bytes.Buffer
-	e := &encoder{Buffer: &b}
+	var e encoder
 	e.value(reflect.ValueOf(v))
-	return b.Bytes(), e.err
+	return e.Bytes(), e.err
 }
 
 type encoder struct {
-	*bytes.Buffer
+	bytes.Buffer
 	err error
 }
 
@@ -62,7 +61,7 @@ func (e *encoder) value(v reflect.Value) {
 
 // any writes plain values as encoding/json does, without escaping HTML.
 func (e *encoder) any(v any) {
-	enc := json.NewEncoder(e.Buffer)
+	enc := json.NewEncoder(&e.Buffer)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		e.err = err
