@@ -5,19 +5,21 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"connectrpc.com/connect"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/idgen"
 	"github.com/atoll-live/atoll/server/console/store"
 )
 
 // What ids have room for, and how far ahead ticks are reserved at most.
 const (
-	Units        = 16 // unit numbers 0–15, over all spaces
-	Workers      = 64 // workers of a unit
-	MaxAhead     = 1 << 20
-	workerRounds = 20 // tries against others who take workers at the same time
+	Units        = idgen.MaxUnit + 1   // unit numbers, over all spaces
+	Workers      = idgen.MaxWorker + 1 // workers of a unit
+	MaxAhead     = 1 << 20             // ticks, nine hours
+	workerRounds = 20                  // tries against others who take workers at the same time
 )
 
 // workerRecord is what stands under a WorkerKey. Ticks from From to Until are
@@ -68,6 +70,10 @@ func checkWorker(m *atollv1.LeaseWorkerRequest) error {
 		return invalid("lease an id worker: until tick %d is before tick %d", m.GetUntilTick(), m.GetNowTick())
 	case m.GetUntilTick()-m.GetNowTick() > MaxAhead:
 		return invalid("lease an id worker: %d ticks ahead, at most %d", m.GetUntilTick()-m.GetNowTick(), MaxAhead)
+	case m.GetUntilTick() > idgen.Tick(time.Now())+MaxAhead:
+		// Ticks once reserved are gone: a clock that runs ahead would use up the
+		// worker's future.
+		return invalid("lease an id worker: tick %d is hours ahead of the console's clock (set the holder's clock)", m.GetUntilTick())
 	}
 	return nil
 }

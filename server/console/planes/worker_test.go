@@ -107,6 +107,7 @@ func TestLeaseWorker_Limits(t *testing.T) {
 	}{
 		{"", "h", -1, 1, 2}, {"u", "", -1, 1, 2}, {"u", "h", -2, 1, 2}, {"u", "h", 64, 1, 2},
 		{"u", "h", 0, 2, 1}, {"u", "h", 0, -1, 1}, {"u", "h", 0, 1, 1 << 30},
+		{"u", "h", 0, 1 << 37, 1<<37 + 1}, // a clock a century ahead
 	} {
 		if _, err := w.worker(c.unit, c.holder, c.worker, c.now, c.until); code(err) != connect.CodeInvalidArgument {
 			t.Errorf("%+v: %v", c, err)

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/atoll-live/atoll/server/console/audit"
 	"github.com/atoll-live/atoll/server/console/store"
 )
 
@@ -53,4 +55,25 @@ func History(ctx context.Context, s store.Store, kind, name string, limit int) (
 		list[i].Revision = it.Revision
 	}
 	return list, nil
+}
+
+// PruneHistory deletes all but the newest HistoryKept states of each document.
+func PruneHistory(ctx context.Context, s store.Store) error {
+	l, err := s.Keys(ctx, store.HistoryPrefix)
+	if err != nil {
+		return fmt.Errorf("prune the history: %w", err)
+	}
+	states := map[string]int{} // of a document, by the prefix of their keys
+	for _, it := range l.Items {
+		states[it.Key[:strings.LastIndexByte(it.Key, '/')+1]]++
+	}
+	for prefix, n := range states {
+		if n <= HistoryKept {
+			continue
+		}
+		if err := audit.Prune(ctx, s, prefix, HistoryKept); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -178,30 +178,39 @@ func raiseVersion(current Current, next *space.Snapshot) error {
 		return nil
 	}
 	was, is := current.Snapshot.Document, next.Document
-	same, err := SameBesidesVersion(was, is)
-	if err != nil {
-		return err
-	}
-	switch {
-	case higherVersion(is.Spec.Version, was.Spec.Version):
-	case same:
-		is.Spec.Version = was.Spec.Version
-	default:
+	KeepVersion(was, is)
+	same, err := SameDocument(was, is)
+	if err == nil && !same && is.Spec.Version == was.Spec.Version {
 		is.Spec.Version = nextVersion(was.Spec.Version)
 	}
-	return nil
+	return err
 }
 
-// SameBesidesVersion tells whether two documents of a space differ at most in
-// spec.version.
-func SameBesidesVersion(a, b *space.Space) (bool, error) {
-	x, y := *a, *b
-	x.Spec.Version, y.Spec.Version = "", ""
-	p, err := json.Marshal(&x)
+// KeepVersion gives a document the version of its former state unless its own
+// is higher: authors need not know the version that the console has come to.
+func KeepVersion(was, is *space.Space) {
+	if !higherVersion(is.Spec.Version, was.Spec.Version) {
+		is.Spec.Version = was.Spec.Version
+	}
+}
+
+// SameDocument tells whether publishing is over was would change nothing. A
+// version that is not higher is no change.
+func SameDocument(was, is *space.Space) (bool, error) {
+	kept := *is
+	KeepVersion(was, &kept)
+	return sameJSON(was, &kept)
+}
+
+// SameDatabase tells whether publishing is over was would change nothing.
+func SameDatabase(was, is *space.Database) (bool, error) { return sameJSON(was, is) }
+
+func sameJSON(a, b any) (bool, error) {
+	p, err := json.Marshal(a)
 	if err != nil {
 		return false, err
 	}
-	q, err := json.Marshal(&y)
+	q, err := json.Marshal(b)
 	return bytes.Equal(p, q), err
 }
 
