@@ -1,0 +1,295 @@
+package compare
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/atoll-live/atoll/server/dbsync/apply"
+)
+
+// chunkRows is how many rows are read at a time.
+const chunkRows = 2000
+
+// Side is a table in one database.
+type Side struct {
+	DB     *sql.DB
+	Schema string
+}
+
+// Table is what to compare.
+type Table struct {
+	A, B Side
+	Name string
+	Key  string                // sharding key column, "" for none
+	Pick func(key string) bool // the keys to compare, by the text of Key; nil for all
+	// Keys, when not nil, are all keys that Pick takes, so that others need not
+	// be read.
+	Keys []string
+}
+
+// Result counts rows of a comparison.
+type Result struct {
+	Rows      int64    // compared
+	Different int64    // on one side only, or unlike, after the time was over
+	First     []string // primary keys of some that differ, for people
+}
+
+// firstLimit bounds what a Result shows.
+const firstLimit = 10
+
+// row is one row as a server shows it: its primary key, its sharding key and a
+// digest of all columns that both sides have.
+type row struct {
+	pk     []string // values as SQL reads them, see pkColumns
+	key    string
+	digest string
+}
+
+// Run compares the rows by chunks of the primary key. Rows that differ are
+// read again until they are equal or patience is over: rows on their way are
+// no difference.
+func Run(ctx context.Context, t Table, patience time.Duration) (Result, error) {
+	c, err := prepare(ctx, t)
+	if err != nil {
+		return Result{}, fmt.Errorf("compare table %s: %w", t.Name, err)
+	}
+	res, open, err := c.scan(ctx)
+	if err != nil {
+		return res, fmt.Errorf("compare table %s: %w", t.Name, err)
+	}
+	deadline := time.Now().Add(patience)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for len(open) > 0 && time.Now().Before(deadline) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return res, context.Cause(ctx)
+		}
+		if open, err = c.again(ctx, open); err != nil {
+			return res, fmt.Errorf("compare table %s: %w", t.Name, err)
+		}
+	}
+	res.Different = int64(len(open))
+	for _, pk := range open[:min(len(open), firstLimit)] {
+		res.First = append(res.First, strings.Join(pk, ","))
+	}
+	return res, nil
+}
+
+// comparison is a table with the expressions that read it.
+type comparison struct {
+	Table
+	pk     []string // quoted names
+	show   []string // expressions that give them as literals
+	digest string
+	key    string
+	where  string // restricts to Keys
+}
+
+func prepare(ctx context.Context, t Table) (*comparison, error) {
+	a, err := apply.Describe(ctx, t.A.DB, t.A.Schema, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := apply.Describe(ctx, t.B.DB, t.B.Schema, t.Name)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.Key) == 0 || !slices.Equal(a.Key, b.Key) {
+		return nil, fmt.Errorf("the primary keys differ: (%s) and (%s)", strings.Join(a.Key, ","), strings.Join(b.Key, ","))
+	}
+	c := &comparison{Table: t, key: "''", where: "TRUE"}
+	for _, k := range a.Key {
+		c.pk = append(c.pk, quote(k))
+		c.show = append(c.show, literal(a.Column(k)))
+	}
+	var parts []string
+	for i := range a.Columns {
+		if col := &a.Columns[i]; b.Column(col.Name) != nil {
+			parts = append(parts, "IFNULL("+canonical(col)+",'-')")
+		}
+	}
+	c.digest = "MD5(CONCAT_WS(','," + strings.Join(parts, ",") + "))"
+	if t.Key != "" {
+		c.key = "IFNULL(CONVERT(" + quote(t.Key) + " USING utf8mb4),'')"
+	}
+	if t.Keys != nil {
+		list := []string{"NULL"}
+		for _, k := range t.Keys {
+			list = append(list, apply.Quote(k))
+		}
+		c.where = quote(t.Key) + " IN (" + strings.Join(list, ",") + ")"
+	}
+	return c, nil
+}
+
+func quote(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
+
+// canonical shows a value in one way only, whatever the column's charset.
+func canonical(c *apply.ColumnInfo) string {
+	if bytesOnly(c) {
+		return "HEX(" + quote(c.Name) + ")"
+	}
+	return "HEX(CONVERT(" + quote(c.Name) + " USING utf8mb4))"
+}
+
+func bytesOnly(c *apply.ColumnInfo) bool {
+	switch c.Type {
+	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "bit", "geometry", "point", "linestring", "polygon",
+		"multipoint", "multilinestring", "multipolygon", "geometrycollection":
+		return true
+	}
+	return false
+}
+
+// literal gives a primary key column as text that SQL reads back as the same
+// value, so that it can stand in a later statement.
+func literal(c *apply.ColumnInfo) string {
+	n := quote(c.Name)
+	switch {
+	case c.Charset != "" && c.Type != "enum" && c.Type != "set":
+		return "CONCAT('_" + c.Charset + " X''',HEX(" + n + "),'''')"
+	case c.Type == "enum" || c.Type == "set" || c.Type == "bit":
+		return "CAST(" + n + "+0 AS CHAR)"
+	case bytesOnly(c):
+		return "CONCAT('X''',HEX(" + n + "),'''')"
+	}
+	return "QUOTE(" + n + ")"
+}
+
+// scan reads both sides once and gives the primary keys that differ.
+func (c *comparison) scan(ctx context.Context) (Result, [][]string, error) {
+	var res Result
+	var open [][]string
+	var from []string
+	for {
+		a, last, err := c.read(ctx, c.A, c.after(from), chunkRows)
+		if err != nil {
+			return res, nil, err
+		}
+		until := ""
+		if last != nil {
+			until = " AND NOT (" + c.after(last) + ")"
+		}
+		// Beyond the last row of A everything of B is one more chunk, however
+		// large: it should be empty.
+		b, _, err := c.read(ctx, c.B, c.after(from)+until, 0)
+		if err != nil {
+			return res, nil, err
+		}
+		n, diff := unlike(a, b)
+		res.Rows += n
+		open = append(open, diff...)
+		if last == nil {
+			return res, open, nil
+		}
+		from = last
+	}
+}
+
+// after is the condition for rows beyond a primary key.
+func (c *comparison) after(pk []string) string {
+	if pk == nil {
+		return "TRUE"
+	}
+	var any []string
+	for i := range c.pk {
+		var all []string
+		for k := range i {
+			all = append(all, c.pk[k]+"="+pk[k])
+		}
+		all = append(all, c.pk[i]+">"+pk[i])
+		any = append(any, "("+strings.Join(all, " AND ")+")")
+	}
+	return "(" + strings.Join(any, " OR ") + ")"
+}
+
+func (c *comparison) is(pk []string) string {
+	var all []string
+	for i := range c.pk {
+		all = append(all, c.pk[i]+"="+pk[i])
+	}
+	return "(" + strings.Join(all, " AND ") + ")"
+}
+
+// read gives the picked rows of a side; last is the last row's primary key when
+// the limit was met, picked or not.
+func (c *comparison) read(ctx context.Context, s Side, where string, limit int) (map[string]row, []string, error) {
+	q := "SELECT " + c.digest + "," + c.key + "," + strings.Join(c.show, ",") + " FROM " + quote(s.Schema) + "." + quote(c.Name) +
+		" WHERE " + c.where + " AND " + where + " ORDER BY " + strings.Join(c.pk, ",")
+	if limit > 0 {
+		q += fmt.Sprintf(" LIMIT %d", limit)
+	}
+	rows, err := s.DB.QueryContext(ctx, q)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer rows.Close()
+	out := map[string]row{}
+	var last []string
+	n := 0
+	for rows.Next() {
+		r := row{pk: make([]string, len(c.pk))}
+		into := []any{&r.digest, &r.key}
+		for i := range r.pk {
+			into = append(into, &r.pk[i])
+		}
+		if err := rows.Scan(into...); err != nil {
+			return nil, nil, err
+		}
+		n++
+		last = r.pk
+		if c.Pick == nil || c.Pick(r.key) {
+			out[strings.Join(r.pk, "\x00")] = r
+		}
+	}
+	if limit == 0 || n < limit {
+		last = nil
+	}
+	return out, last, rows.Err()
+}
+
+// unlike counts the rows of both sides and lists those that differ.
+func unlike(a, b map[string]row) (n int64, diff [][]string) {
+	for id, r := range a {
+		n++
+		if b[id].digest != r.digest {
+			diff = append(diff, r.pk)
+		}
+	}
+	for id, r := range b {
+		if _, both := a[id]; !both {
+			n++
+			diff = append(diff, r.pk)
+		}
+	}
+	return n, diff
+}
+
+// again reads rows that differed once more and gives those that still do.
+func (c *comparison) again(ctx context.Context, open [][]string) ([][]string, error) {
+	var still [][]string
+	for part := range slices.Chunk(open, 500) {
+		var any []string
+		for _, pk := range part {
+			any = append(any, c.is(pk))
+		}
+		where := "(" + strings.Join(any, " OR ") + ")"
+		a, _, err := c.read(ctx, c.A, where, 0)
+		if err != nil {
+			return nil, err
+		}
+		b, _, err := c.read(ctx, c.B, where, 0)
+		if err != nil {
+			return nil, err
+		}
+		_, diff := unlike(a, b)
+		still = append(still, diff...)
+	}
+	return still, nil
+}
