@@ -1,6 +1,17 @@
 package prove
 
-import "errors"
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pingcap/tidb/pkg/parser"
+	"github.com/pingcap/tidb/pkg/parser/ast"
+	_ "github.com/pingcap/tidb/pkg/parser/test_driver" // the parser's literals
+)
 
 // Config bounds a Prover.
 type Config struct {
@@ -22,32 +33,177 @@ func (c Config) Validate() error {
 }
 
 // Session is the part of a session's state that changes what a text means.
-// The zero value is a session in the schema's database with a utf8 client
-// character set.
+// The zero value is a session in the schema's database with a wide character
+// set.
 type Session struct {
 	Database string // the current database; empty means the schema's
-	Narrow   bool   // the client's character set is latin1 or ascii: keys must be ASCII
+	Narrow   bool   // the client's or connection's character set is narrow, see Charset
+}
+
+// Figures are what a Prover counted since it began.
+type Figures struct {
+	Hits, Misses uint64 // of the plan cache
+	Refused      uint64 // plans made that refuse
+	CacheBytes   int    // now
 }
 
 // Prover makes plans and caches them. All methods are safe for concurrent
 // use.
 type Prover struct {
-	cfg Config
+	cache                 *cache
+	parsers               sync.Pool
+	hits, misses, refused atomic.Uint64
 }
 
 // New returns a Prover.
 func New(cfg Config) (*Prover, error) {
 	if err := cfg.Validate(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("prover: %w", err)
 	}
-	return &Prover{cfg: cfg}, nil
+	if cfg.CacheBytes == 0 {
+		cfg.CacheBytes = DefaultCacheBytes
+	}
+	p := &Prover{cache: newCache(cfg.CacheBytes)}
+	p.parsers.New = func() any { return parser.New() }
+	return p, nil
 }
 
-// Plan returns what is proven of the text, from the cache when it can. The
-// plan holds for this schema and session only: keep the text of a prepared
-// statement and ask again at each execution.
+// Figures returns the counters.
+func (p *Prover) Figures() Figures {
+	return Figures{Hits: p.hits.Load(), Misses: p.misses.Load(), Refused: p.refused.Load(), CacheBytes: p.cache.bytes()}
+}
+
+// Plan returns what is proven of the text, from the cache when it can, and
+// then without allocating. The plan holds for this schema and session only:
+// keep the text of a prepared statement and ask again at each execution.
+// Plans of a former schema are never found again and go when room is needed.
+// Text is not kept.
 func (p *Prover) Plan(s *Schema, ses Session, text []byte) *Plan {
-	return &Plan{Refusal: &Refusal{
-		Code: CodeUnprovable, Rule: "not built", What: "the prover is not built yet", Mend: "wait for the next commit",
-	}}
+	cached := len(text) <= MaxCachedText
+	if cached {
+		if plan := p.cache.find(s, ses, text); plan != nil {
+			p.hits.Add(1)
+			return plan
+		}
+	}
+	p.misses.Add(1)
+	plan := p.make(s, ses, text)
+	if plan.Refusal != nil {
+		p.refused.Add(1)
+	}
+	if cached {
+		p.cache.keep(s, ses, text, plan)
+	}
+	return plan
+}
+
+// make plans a text.
+func (p *Prover) make(s *Schema, ses Session, text []byte) *Plan {
+	inner, dated := unwrapped(text)
+	if dated {
+		text = inner
+	}
+	sc, why := scan(text, ses.Narrow)
+	if why != nil {
+		return refusedPlan(why)
+	}
+	list, ok := p.parse(sc.clean)
+	switch {
+	case !ok:
+		a := newAnalyzer(s, ses, sc)
+		a.unread()
+		a.finish()
+		return a.plan
+	case dated && !settings(list):
+		return refusedPlan(executable())
+	case len(list) == 0:
+		return &Plan{Class: Read}
+	case len(list) == 1:
+		a := newAnalyzer(s, ses, sc)
+		a.statement(list[0])
+		a.finish()
+		return a.plan
+	}
+	return several(s, ses, sc, list)
+}
+
+func newAnalyzer(s *Schema, ses Session, sc scanned) *analyzer {
+	return &analyzer{schema: s, session: ses, scanned: sc, plan: &Plan{Params: len(sc.markers)}}
+}
+
+// several plans a text of more than one statement, when all of them are
+// settings or all of them only show.
+func several(s *Schema, ses Session, sc scanned, list []ast.StmtNode) *Plan {
+	all := &Plan{Params: len(sc.markers)}
+	for _, n := range list {
+		a := newAnalyzer(s, ses, sc)
+		a.statement(n)
+		a.finish()
+		one := a.plan
+		harmless := one.Class == Set || one.Class == SetAutocommit || one.Class == Show
+		if one.Class == SetAutocommit {
+			one.Class = Set
+		}
+		if !harmless || one.Reads != 0 || all.Class != Refused && all.Class != one.Class {
+			return refusedPlan(unprovable("several statements", "the text holds more than one statement, and not only settings",
+				"send them one by one"))
+		}
+		all.Class = one.Class
+		all.Settings = append(all.Settings, one.Settings...)
+		all.ImplicitCommit = all.ImplicitCommit || one.ImplicitCommit
+		all.Pins |= one.Pins
+		if one.Autocommit != Unchanged {
+			all.Autocommit = one.Autocommit
+		}
+	}
+	return all
+}
+
+// parse reads a clean text. Words that only newer servers reserve, such as
+// rank and groups, are tried as names too.
+func (p *Prover) parse(clean string) (list []ast.StmtNode, ok bool) {
+	reader := p.parsers.Get().(*parser.Parser)
+	defer func() {
+		// The parser is not ours: a text that breaks it is one that cannot be
+		// read. The broken parser is left to the collector.
+		if recover() != nil {
+			list, ok = nil, false
+		}
+	}()
+	for _, windows := range []bool{true, false} {
+		reader.EnableWindowFunc(windows)
+		found, _, err := reader.ParseSQL(clean)
+		if err == nil {
+			list, ok = append(list, found...), true // found is the parser's own
+			break
+		}
+	}
+	p.parsers.Put(reader)
+	return list, ok
+}
+
+// unwrapped is the content of a text that is one dated comment of servers
+// which are all older than ours, as dump tools write around settings.
+func unwrapped(text []byte) ([]byte, bool) {
+	t := bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(text), []byte(";")))
+	const head = len("/*!40101 ")
+	if len(t) < head+2 || !bytes.HasPrefix(t, []byte("/*!")) || !bytes.HasSuffix(t, []byte("*/")) {
+		return text, false
+	}
+	version, inner := string(t[3:head-1]), t[head:len(t)-2]
+	if version < "30000" || version > "50100" || strings.Trim(version, "0123456789") != "" || t[head-1] != ' ' ||
+		bytes.Contains(inner, []byte("*/")) || bytes.Contains(inner, []byte("/*")) {
+		return text, false
+	}
+	return inner, true
+}
+
+// settings says whether all statements are SET.
+func settings(list []ast.StmtNode) bool {
+	for _, n := range list {
+		if _, ok := n.(*ast.SetStmt); !ok {
+			return false
+		}
+	}
+	return len(list) > 0
 }

@@ -12,8 +12,8 @@ const (
 // error.
 type Refusal struct {
 	Code int
-	Rule string // short name of the rule, such as "key is an expression"
-	What string
+	Rule string // short name of the rule, such as "key is a function"
+	What string // never holds a value of the statement
 	Mend string // what the caller can do about it
 }
 
@@ -21,3 +21,15 @@ type Refusal struct {
 func (r *Refusal) Error() string {
 	return "atoll: " + r.Rule + ": " + r.What + " (" + r.Mend + ")"
 }
+
+func unprovable(rule, what, mend string) *Refusal {
+	return &Refusal{Code: CodeUnprovable, Rule: rule, What: what, Mend: mend}
+}
+
+func unlisted(what string) *Refusal {
+	return &Refusal{Code: CodeUnlisted, Rule: "table not listed", What: what,
+		Mend: "list the table in the Database document, or set its defaultKind"}
+}
+
+// refusedPlan is the plan of a text that is not run.
+func refusedPlan(r *Refusal) *Plan { return &Plan{Class: Refused, Refusal: r} }

@@ -1,13 +1,18 @@
 package prove
 
 import (
+	"errors"
+	"fmt"
+	"strings"
+
 	"github.com/atoll-live/atoll/space"
 )
 
 // Type is the type of a key column, as far as canonical keys depend on it.
 type Type uint8
 
-// The types of key columns.
+// The types of key columns. A column of another type has Type 0: its table
+// is listed, but no key of it can be proven.
 const (
 	Integer Type = iota + 1 // TINYINT … BIGINT: Bits and Unsigned say which
 	Text                    // CHAR, VARCHAR: Length in characters, Collation
@@ -22,8 +27,9 @@ type Column struct {
 	Bits          int    // Integer: 8, 16, 24, 32 or 64
 	Unsigned      bool   // Integer
 	AutoIncrement bool   // Integer: an inserted 0 becomes another value, so it is refused
+	Generated     bool   // computed from other columns: refused by NewSchema
 	Length        int    // Text: characters; Binary: bytes
-	Fixed         bool   // CHAR, BINARY
+	Fixed         bool   // Binary: BINARY, not VARBINARY
 	Collation     string // Text: such as utf8mb4_bin, utf8mb4_general_ci
 }
 
@@ -35,8 +41,8 @@ type Table struct {
 
 	// UniquesHoldKey says that every unique index, the primary key too, holds
 	// the whole key column. Without it REPLACE and ON DUPLICATE KEY UPDATE are
-	// refused: they could change the row of another key that has the same
-	// order number.
+	// refused: they could change the row of another key that has, say, the
+	// same order number.
 	UniquesHoldKey bool
 }
 
@@ -45,21 +51,58 @@ type Table struct {
 type Schema struct {
 	database string
 	tables   map[string]Table // by name, case-sensitive as on Linux
+	folded   map[string]bool  // the names in lower case
 	standard space.TableKind  // kind of the tables that are not listed
 }
 
 // NewSchema returns the Schema of the database with its listed tables by
 // name. Standard is the kind of every other table: refuse (also when empty),
-// center or local.
+// center or local. The server must have lower_case_table_names = 0.
 func NewSchema(database string, standard space.TableKind, tables map[string]Table) (*Schema, error) {
-	if standard == "" {
-		standard = space.TableRefuse
+	if database == "" {
+		return nil, errors.New("schema: no database name")
 	}
-	s := &Schema{database: database, tables: map[string]Table{}, standard: standard}
+	if system(database) {
+		return nil, fmt.Errorf("schema: %s is a system database", database)
+	}
+	switch standard {
+	case "":
+		standard = space.TableRefuse
+	case space.TableRefuse, space.TableCenter, space.TableLocal:
+	default:
+		return nil, fmt.Errorf("schema: default kind %q", standard)
+	}
+	s := &Schema{database: database, tables: map[string]Table{}, folded: map[string]bool{}, standard: standard}
 	for name, t := range tables {
+		if err := t.validate(); err != nil {
+			return nil, fmt.Errorf("schema: table %s: %w", name, err)
+		}
 		s.tables[name] = t
+		s.folded[strings.ToLower(name)] = true
 	}
 	return s, nil
+}
+
+func (t *Table) validate() error {
+	switch t.Kind {
+	case space.TableCenterUnit, space.TableCenter, space.TableLocal:
+		return nil
+	case space.TableUnit:
+	default:
+		return fmt.Errorf("kind %q", t.Kind)
+	}
+	k := &t.Key
+	switch {
+	case k.Name == "":
+		return errors.New("no key column")
+	case k.Generated:
+		return fmt.Errorf("key column %s is computed from others", k.Name)
+	case k.Type == Integer && k.Bits != 8 && k.Bits != 16 && k.Bits != 24 && k.Bits != 32 && k.Bits != 64:
+		return fmt.Errorf("key column %s: integer of %d bits", k.Name, k.Bits)
+	case (k.Type == Text || k.Type == Binary) && k.Length < 1:
+		return fmt.Errorf("key column %s: length %d", k.Name, k.Length)
+	}
+	return nil
 }
 
 // Database is the name of the database whose tables are listed.
@@ -69,4 +112,17 @@ func (s *Schema) Database() string { return s.database }
 func (s *Schema) Table(name string) (Table, bool) {
 	t, ok := s.tables[name]
 	return t, ok
+}
+
+// names says whether a word is, in any case, the name of a listed table.
+func (s *Schema) names(word string) bool { return s.folded[strings.ToLower(word)] }
+
+// system says whether a database belongs to the server, or to Atoll: it may
+// be read by anyone and written by nobody.
+func system(database string) bool {
+	switch strings.ToLower(database) {
+	case "information_schema", "performance_schema", "mysql", "sys", "atoll":
+		return true
+	}
+	return false
 }
