@@ -1,0 +1,56 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/atoll-live/atoll/server/ids"
+	"github.com/atoll-live/atoll/server/sandbox/shop"
+)
+
+// AppCmd runs the demo shop of a unit.
+type AppCmd struct {
+	SiteFlags
+	Listen    string        `required:"" placeholder:"HOST:PORT" help:"Address for the gateway."`
+	DSN       string        `name:"dsn" required:"" env:"ATOLL_APP_DSN" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"Database proxy of the unit. Better given by ATOLL_APP_DSN than for all to see."`
+	Space     string        `help:"Space of the shop. By default the one that has a Database of the DSN's name."`
+	Rule      string        `help:"Unit rule of the buyers. By default that of the Database."`
+	Center    bool          `help:"Run the workers of the center: prices and stock."`
+	IDReserve time.Duration `name:"id-reserve" default:"10m" help:"How far ahead time for ids is reserved: for so long orders are placed while no console answers."`
+}
+
+// Run serves until ctx ends.
+func (c *AppCmd) Run(ctx context.Context, out *Output) error {
+	log := siteLog(out, "app", c.Unit)
+	token, err := c.token()
+	if err != nil {
+		return err
+	}
+	worker, err := ids.New(ids.Config{Unit: c.Unit, Consoles: c.Console, Token: token, Reserve: c.IDReserve, Log: log})
+	if err != nil {
+		return usageError(err)
+	}
+	app, err := shop.New(shop.Config{
+		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Status: c.Status, Consoles: c.Console, Token: token, Dir: c.Data,
+		DSN: c.DSN, Space: c.Space, Rule: c.Rule, Center: c.Center, IDs: worker, Log: log,
+	})
+	if err != nil {
+		return usageError(err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	ended := errors.New("ended")
+	group.Go(func() error { return worker.Run(ctx) })
+	group.Go(func() error {
+		if err := app.Run(ctx); err != nil {
+			return err
+		}
+		return ended // and the worker with it
+	})
+	if err := group.Wait(); !errors.Is(err, ended) {
+		return err
+	}
+	return nil
+}
