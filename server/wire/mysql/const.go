@@ -52,14 +52,15 @@ const (
 
 // Offered is what a server of this package announces. It is short of what
 // real servers have: no TLS, compression, local files, several statements in
-// one text, session tracking, and none of MariaDB's extensions.
-const Offered = CapLongPassword | CapFoundRows | CapLongFlag | CapConnectWithDB | CapIgnoreSpace | CapProtocol41 |
+// one text, other reading of blanks (CapIgnoreSpace), session tracking, and
+// none of MariaDB's extensions.
+const Offered = CapLongPassword | CapFoundRows | CapLongFlag | CapConnectWithDB | CapProtocol41 |
 	CapInteractive | CapTransactions | CapSecureConnection | CapMultiResults | CapPSMultiResults | CapPluginAuth |
 	CapConnectAttrs | CapPluginAuthLenEnc | CapDeprecateEOF
 
 // carried are the capabilities that change what a server sends or does, so
 // that both sides of a relay must have the same.
-const carried = CapFoundRows | CapLongFlag | CapIgnoreSpace | CapInteractive | CapMultiResults | CapPSMultiResults | CapDeprecateEOF
+const carried = CapFoundRows | CapLongFlag | CapInteractive | CapMultiResults | CapPSMultiResults | CapDeprecateEOF
 
 // Status is the state that a server tells at the end of an answer.
 type Status uint16

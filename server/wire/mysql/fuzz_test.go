@@ -68,5 +68,19 @@ func FuzzResponse(f *testing.F) {
 		src := source(b)
 		src.SetMax(1 << 20)
 		_, _ = RelayPrepare(nil, src, caps, 1)
+		row := &Server{Conn: NewConn(&answered{answer: b}), Capabilities: caps}
+		row.SetMax(1 << 20)
+		_, _ = row.QueryRow("SELECT 1")
 	})
+}
+
+// answered gives the same answer to whatever is written.
+type answered struct {
+	sink
+	answer []byte
+}
+
+func (a *answered) Write(p []byte) (int, error) {
+	a.Reset()
+	return a.Buffer.Write(a.answer)
 }

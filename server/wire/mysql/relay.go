@@ -330,3 +330,19 @@ func RelayFieldList(dst, src *Conn, caps Capabilities) (Terminal, error) {
 	src.extendRead()
 	return relayRows(dst, src, caps)
 }
+
+// SetStatus puts other status flags into an OK or EOF packet.
+func (t *Terminal) SetStatus(s Status) {
+	if t.Kind == EndERR {
+		return
+	}
+	t.OK.Status = s
+	at := 3 // EOF: behind the warnings
+	if t.Kind == EndOK {
+		c := cursor{b: t.Payload[1:]}
+		c.lenenc()
+		c.lenenc()
+		at = len(t.Payload) - len(c.b)
+	}
+	t.Payload[at], t.Payload[at+1] = byte(s), byte(s>>8)
+}

@@ -164,3 +164,23 @@ func TestPacketNumbersAreChecked(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestQueryRow(t *testing.T) {
+	for caps, end := range map[Capabilities][]byte{0: oldEnd, CapDeprecateEOF: newEnd} {
+		packets := [][]byte{{2}, column, column}
+		if caps == 0 {
+			packets = append(packets, oldEnd)
+		}
+		packets = append(packets, []byte("\x03abc\xfb"), end)
+		s := &Server{Conn: NewConn(&answered{answer: answerOf(t, packets...)}), Capabilities: caps}
+		row, err := s.QueryRow("SELECT 1")
+		if err != nil || len(row) != 2 || row[0] != "abc" || row[1] != "" {
+			t.Errorf("%q, %v", row, err)
+		}
+	}
+	s := &Server{Conn: NewConn(&answered{answer: answerOf(t, AppendError(nil, &ServerError{Code: 1317}))})}
+	var refused *ServerError
+	if _, err := s.QueryRow("SELECT 1"); !errors.As(err, &refused) {
+		t.Errorf("refusal came as %v", err)
+	}
+}

@@ -1,0 +1,110 @@
+package dbproxy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/atoll-live/atoll/server/wire/mysql"
+)
+
+// maxSettings bounds the SET statements that a session remembers.
+const maxSettings = 64
+
+// centerIdle is how long a center connection may rest before it is tried
+// first: a write into one that the server has closed would have an unknown
+// outcome.
+const centerIdle = 5 * time.Second
+
+// reachCenter opens the connection to the center's server and brings the
+// session's settings there. What fails here has done nothing.
+func (s *session) reachCenter(ctx context.Context, st *state) *mysql.ServerError {
+	if st.center == nil {
+		return unreachable(errors.New("the center has no source"))
+	}
+	if s.center != nil && (s.center.source != st.center || !s.awake(s.center)) {
+		s.setCenter(nil)
+	}
+	if s.center == nil {
+		l, err := s.dial(ctx, st.center, s.hello)
+		if err != nil {
+			return unreachable(err)
+		}
+		s.setCenter(l)
+		s.replayed = 0
+	}
+	for ; s.replayed < len(s.settings); s.replayed++ {
+		end, err := s.ask(s.center, append([]byte{byte(mysql.ComQuery)}, s.settings[s.replayed]...))
+		if err == nil && end.Kind == mysql.EndERR {
+			err = end.Err
+		}
+		if err != nil {
+			s.setCenter(nil)
+			return unreachable(err)
+		}
+	}
+	return nil
+}
+
+func unreachable(err error) *mysql.ServerError {
+	return &mysql.ServerError{Code: 1105, Message: "atoll: center: it cannot be reached, nothing was done (try again later): " + err.Error()}
+}
+
+func (s *session) setCenter(l *link) {
+	old := s.center
+	s.mu.Lock()
+	s.center = l
+	s.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
+	}
+}
+
+// awake says whether the server still has the connection.
+func (s *session) awake(l *link) bool {
+	if time.Since(l.used) < centerIdle {
+		return true
+	}
+	end, err := s.ask(l, []byte{byte(mysql.ComPing)})
+	return err == nil && end.Kind == mysql.EndOK
+}
+
+// ask runs a request whose answer nobody gets.
+func (s *session) ask(l *link, p []byte) (mysql.Terminal, error) {
+	if err := l.Request(p); err != nil {
+		return mysql.Terminal{}, err
+	}
+	l.used = time.Now()
+	return s.drop(l)
+}
+
+// atCenter runs a write of a center-unit table at the center's server, alone
+// in its transaction.
+func (s *session) atCenter(ctx context.Context, r *request) error {
+	if e := s.reachCenter(ctx, s.p.state.Load()); e != nil {
+		return s.fail(e)
+	}
+	if err := s.ready(r, s.center); err != nil {
+		s.setCenter(nil)
+		return s.fail(unreachable(err))
+	}
+	// From here on an answer that does not come leaves the outcome unknown.
+	if err := s.center.Request(s.packetFor(r, s.center)); err != nil {
+		return s.lostCenter(err)
+	}
+	s.center.used = time.Now()
+	end, err := answer(s.client, s.center.Conn, s.center.Capabilities)
+	if err != nil {
+		return s.lostCenter(err)
+	}
+	s.center.used = time.Now()
+	// The state that the client hears of is the one at home.
+	end.SetStatus(s.status)
+	return s.client.Send(end.Payload)
+}
+
+func (s *session) lostCenter(err error) error {
+	s.p.figures.unknownOutcomes.Add(1)
+	s.setCenter(nil)
+	return s.lost(err)
+}

@@ -1,0 +1,365 @@
+package dbproxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/atoll-live/atoll/guard"
+	"github.com/atoll-live/atoll/server/dbproxy/prove"
+	"github.com/atoll-live/atoll/server/wire/mysql"
+)
+
+// session is one client connection and its connection to the unit's server.
+// One goroutine serves it. The enforcer may step in between two statements,
+// or while one runs; what they share is under mu.
+type session struct {
+	p      *Proxy
+	client *mysql.Conn
+	cutoff chan struct{} // closed when the session is cut
+
+	hello    mysql.Hello
+	view     prove.Session // what changes the meaning of texts
+	initial  prove.Session // view as it was at the beginning
+	home     *link
+	center   *link // nil until a statement goes there
+	status   mysql.Status
+	settings []string // SET texts that hold, for a center connection
+	replayed int      // how many of them the center connection has
+
+	narrowClient, narrowConnection bool // the parts of view.Narrow
+
+	statements map[uint32]*statement
+	lastID     uint32
+	values     []mysql.Value
+	params     []prove.Param
+	packet     []byte
+
+	mu        sync.Mutex
+	free      sync.Cond // pressed has become false
+	phase     phase
+	pressed   bool      // the enforcer is at the home connection, or kills its statement
+	pressedAt time.Time // the first press of this phase
+	killedAt  time.Time // the last KILL QUERY of this phase
+	tx        *guard.Tx // what has been admitted and is not over
+	notice    *prove.Refusal
+	cut       bool // the client is cut off, and a reaper has the rest
+}
+
+// phase is what the home connection does, as the enforcer must know.
+type phase byte
+
+const (
+	idle    phase = iota // between statements: the enforcer may roll back
+	running              // a statement runs: the enforcer may kill it
+	ending               // a commit or rollback runs: the enforcer gives it a moment, then kills the thread
+)
+
+// link is a connection to a server.
+type link struct {
+	*mysql.Server
+	source *source
+	thread thread
+	narrow bool      // its character set is, see prove.Charset
+	used   time.Time // the last statement
+}
+
+func newSession(p *Proxy, nc net.Conn) *session {
+	s := &session{p: p, client: mysql.NewConn(nc), cutoff: make(chan struct{}), statements: map[uint32]*statement{}}
+	s.free.L = &s.mu
+	return s
+}
+
+// errCut ends a session without an answer: its outcome is unknown, or must
+// not be an OK.
+var errCut = errors.New("session cut off")
+
+// errQuit ends a session that its client ended.
+var errQuit = errors.New("client quits")
+
+func (s *session) serve(ctx context.Context) {
+	defer func() { _ = s.client.Close() }()
+	err := s.welcome(ctx)
+	if err == nil {
+		err = s.commands(ctx)
+	}
+	if s.home != nil {
+		s.bye(ctx)
+	}
+	if !errors.Is(err, errQuit) {
+		s.p.log.Debug("session ended", "client", s.client.RemoteAddr().String(), "err", err)
+	}
+}
+
+// turnAway answers a client for whom there is no place.
+func (s *session) turnAway() {
+	defer func() { _ = s.client.Close() }()
+	_ = s.client.SetDeadline(time.Now().Add(time.Second))
+	_ = s.client.Send(mysql.AppendError(nil, &mysql.ServerError{Code: 1040, State: "08004", Message: "Too many connections"}))
+}
+
+// Defaults of the greeting while the server was never heard.
+const (
+	defaultVersion   = "5.5.5-10.11.0-MariaDB"
+	defaultCollation = 45 // utf8mb4_general_ci
+)
+
+// welcome authenticates the client and opens its connection to the unit's
+// server.
+func (s *session) welcome(ctx context.Context) error {
+	limits := &s.p.cfg.Limits
+	if err := s.client.SetDeadline(time.Now().Add(limits.Handshake)); err != nil {
+		return fmt.Errorf("bound the handshake: %w", err)
+	}
+	st := s.p.state.Load()
+	g := mysql.Greeting{Version: defaultVersion, Thread: s.p.next.Add(1), Collation: defaultCollation}
+	if st != nil {
+		g.Version = st.version
+	}
+	var err error
+	if s.hello, err = mysql.Accept(s.client, g, mysql.Account{User: s.p.cfg.User, Password: s.p.cfg.Password}); err != nil {
+		return err
+	}
+	if err := s.open(ctx, s.hello); err != nil {
+		var e *mysql.ServerError
+		if errors.As(err, &e) {
+			_ = s.client.Send(mysql.AppendError(nil, e))
+		}
+		return err
+	}
+	s.client.SetMax(limits.Packet)
+	s.client.SetLimit(limits.Client)
+	if err := s.client.SetDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("unbound the connection: %w", err)
+	}
+	return s.client.Send(mysql.AppendOK(nil, mysql.OK{Status: s.status}))
+}
+
+// open opens the home connection. What the client shall hear of a failure is
+// a *mysql.ServerError.
+func (s *session) open(ctx context.Context, hello mysql.Hello) error {
+	st := s.p.state.Load()
+	if st == nil {
+		return serverError(noSnapshot())
+	}
+	s.view = prove.Session{}
+	if hello.Database != "" {
+		if e := s.use(st, hello.Database); e != nil {
+			return e
+		}
+	}
+	home, err := s.dial(ctx, st.home, hello)
+	if err != nil {
+		return &mysql.ServerError{Code: 1105, Message: "atoll: unit database: it cannot be reached (try again): " + err.Error()}
+	}
+	s.status, s.initial = home.Status, prove.Session{Narrow: home.narrow}
+	s.view.Narrow, s.narrowClient, s.narrowConnection = home.narrow, home.narrow, home.narrow
+	s.mu.Lock()
+	s.home = home
+	s.mu.Unlock()
+	return nil
+}
+
+// dial opens a connection for a session. Home connections are marked.
+func (s *session) dial(ctx context.Context, src *source, hello mysql.Hello) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Limits.Handshake)
+	defer cancel()
+	c, err := src.connect(ctx, hello.Capabilities, hello.Collation)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{Server: c, source: src, thread: thread{id: c.Thread}, used: time.Now()}
+	if err := s.inspect(ctx, l); err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	c.SetLimit(s.p.cfg.Limits.Backend)
+	return l, nil
+}
+
+// inspect asks the server how it will read this connection's texts, and marks
+// the thread before it carries a statement of the client.
+func (s *session) inspect(ctx context.Context, l *link) error {
+	if until, ok := ctx.Deadline(); ok {
+		if err := l.SetDeadline(until); err != nil {
+			return err
+		}
+	}
+	row, err := l.QueryRow("SELECT @@character_set_client, @@sql_mode, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()")
+	if err != nil {
+		return fmt.Errorf("inspect the connection: %w", err)
+	}
+	if len(row) != 3 {
+		return errors.New("inspect the connection: not three columns")
+	}
+	narrow, ok := prove.Charset(row[0])
+	if !ok {
+		return fmt.Errorf("character set %s cannot be read safely: connect with utf8mb4", row[0])
+	}
+	if r := prove.SQLMode(row[1]); r != nil {
+		return r
+	}
+	l.narrow, l.thread.host = narrow, row[2]
+	if l.source.taken.Load() {
+		// Only a server whose former threads are ended at the start is worth
+		// a mark: see Proxy.take.
+		if err := l.source.mark(ctx, s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
+			return err
+		}
+	}
+	return l.SetDeadline(time.Time{})
+}
+
+// byeLimit bounds the rollback of a client that left in a transaction.
+const byeLimit = 2 * time.Second
+
+// bye ends the connections of a session in good order.
+func (s *session) bye(ctx context.Context) {
+	s.mu.Lock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	t, cut := s.tx, s.cut
+	if !cut && t != nil {
+		s.phase, s.pressedAt = ending, time.Time{}
+	}
+	s.mu.Unlock()
+	if cut {
+		return
+	}
+	if t != nil {
+		_ = s.home.SetDeadline(time.Now().Add(byeLimit))
+		if err := s.rollback(); err != nil {
+			s.abandon(t)
+			return
+		}
+		s.over(t)
+	}
+	s.closeLinks(ctx)
+}
+
+// closeLinks closes connections that have nothing of unit data open.
+func (s *session) closeLinks(ctx context.Context) {
+	for _, l := range []*link{s.home, s.center} {
+		if l == nil {
+			continue
+		}
+		_ = l.SetDeadline(time.Now().Add(byeLimit))
+		_ = l.Request([]byte{byte(mysql.ComQuit)})
+		_ = l.Close()
+		if !l.source.taken.Load() {
+			continue
+		}
+		if err := l.source.unmark(ctx, s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
+			s.p.log.Debug("mark of a server thread stays", "unit", l.source.unit, "thread", l.thread.id, "err", err)
+		}
+	}
+	s.mu.Lock()
+	s.home, s.center = nil, nil
+	s.mu.Unlock()
+}
+
+// begin gives the guard's transaction of the session, a new one when none is
+// open.
+func (s *session) begin() *guard.Tx {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	if s.tx == nil {
+		s.tx = s.p.guard.Begin(s)
+	}
+	return s.tx
+}
+
+// over says that nothing of t is in flight any more.
+func (s *session) over(t *guard.Tx) {
+	s.mu.Lock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	if s.tx == t {
+		s.tx = nil
+	}
+	s.phase = idle
+	s.mu.Unlock()
+	t.End()
+}
+
+// wrote says whether the open transaction has been admitted to write a key.
+func (s *session) wrote() bool {
+	s.mu.Lock()
+	t := s.tx
+	s.mu.Unlock()
+	return t != nil && t.Wrote()
+}
+
+func (s *session) inTransaction() bool { return s.status.Has(mysql.StatusInTransaction) }
+
+// enter begins the use of the home connection. When a fence has rolled the
+// transaction back, a statement gets the notice in place; a command that is no
+// statement leaves the notice for the next one.
+func (s *session) enter(ph phase, statement bool) (*prove.Refusal, error) {
+	s.mu.Lock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	if s.cut {
+		s.mu.Unlock()
+		return nil, errCut
+	}
+	if statement {
+		if n := s.takeNotice(); n != nil {
+			s.mu.Unlock()
+			return n, nil
+		}
+	}
+	if t := s.tx; t != nil && !t.MayCommit() {
+		s.mu.Unlock()
+		s.abandon(t) // the lease lapsed
+		return nil, errCut
+	}
+	s.phase, s.pressedAt, s.killedAt = ph, time.Time{}, time.Time{}
+	s.mu.Unlock()
+	return nil, nil
+}
+
+// takeNotice gives what the client has not heard yet: that a fence rolled its
+// transaction back. The caller holds mu.
+func (s *session) takeNotice() *prove.Refusal {
+	n := s.notice
+	if n == nil {
+		return nil
+	}
+	s.notice = nil
+	s.status &^= mysql.StatusInTransaction
+	if t := s.tx; t != nil { // begun after the rollback, for a statement that is not sent now
+		s.tx = nil
+		t.End()
+	}
+	return n
+}
+
+// pending takes the notice before a statement is looked at.
+func (s *session) pending() *prove.Refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	return s.takeNotice()
+}
+
+// leave ends the use of the home connection.
+func (s *session) leave() {
+	s.mu.Lock()
+	for s.pressed {
+		s.free.Wait()
+	}
+	s.phase = idle
+	s.mu.Unlock()
+}
