@@ -110,10 +110,7 @@ func (p *Prover) make(s *Schema, ses Session, text []byte) *Plan {
 	list, ok := p.parse(sc.clean)
 	switch {
 	case !ok:
-		a := newAnalyzer(s, ses, sc)
-		a.unread()
-		a.finish()
-		return a.plan
+		return p.unread(s, ses, sc)
 	case dated && !settings(list):
 		return refusedPlan(executable())
 	case len(list) == 0:
@@ -125,6 +122,28 @@ func (p *Prover) make(s *Schema, ses Session, text []byte) *Plan {
 		return a.plan
 	}
 	return several(s, ses, sc, list)
+}
+
+// unread plans a text that the parser cannot read at once.
+func (p *Prover) unread(s *Schema, ses Session, sc scanned) *Plan {
+	a := newAnalyzer(s, ses, sc)
+	defer a.finish()
+	if text, ok := withoutWork(sc.clean); ok {
+		if list, ok := p.parse(text); ok && len(list) == 1 {
+			a.statement(list[0])
+			return a.plan
+		}
+	}
+	if text, fields, ok := returning(sc.clean); ok {
+		list, ok := p.parse(text)
+		clause, also := p.parse(fields)
+		if ok && also && len(list) == 1 && len(clause) == 1 && a.returns(clause[0]) {
+			a.statement(list[0])
+			return a.plan
+		}
+	}
+	a.unread()
+	return a.plan
 }
 
 func newAnalyzer(s *Schema, ses Session, sc scanned) *analyzer {

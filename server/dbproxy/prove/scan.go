@@ -250,6 +250,8 @@ func wordByte(c byte) bool {
 // token is a word of a clean text.
 type token struct {
 	text   string // without back-ticks
+	at     int    // offset
+	depth  int    // of open parentheses around it
 	quoted bool   // stood in back-ticks
 	called bool   // a parenthesis follows
 }
@@ -257,6 +259,7 @@ type token struct {
 // words lists the words of a clean text in order. Literals are left out.
 func words(clean string) []token {
 	var list []token
+	depth := 0
 	for i := 0; i < len(clean); {
 		start := i
 		switch c := clean[i]; {
@@ -264,14 +267,20 @@ func words(clean string) []token {
 			i = closing(clean, i)
 			if c == '`' {
 				name := strings.ReplaceAll(clean[start+1:i-1], "``", "`")
-				list = append(list, token{text: name, quoted: true, called: followed(clean[i:])})
+				list = append(list, token{text: name, at: start, depth: depth, quoted: true, called: followed(clean[i:])})
 			}
 		case wordByte(c):
 			for i < len(clean) && wordByte(clean[i]) {
 				i++
 			}
-			list = append(list, token{text: clean[start:i], called: followed(clean[i:])})
+			list = append(list, token{text: clean[start:i], at: start, depth: depth, called: followed(clean[i:])})
 		default:
+			switch c {
+			case '(':
+				depth++
+			case ')':
+				depth--
+			}
 			i++
 		}
 	}

@@ -57,7 +57,8 @@ type Schema struct {
 
 // NewSchema returns the Schema of the database with its listed tables by
 // name. Standard is the kind of every other table: refuse (also when empty),
-// center or local. The server must have lower_case_table_names = 0.
+// center or local. A table whose name differs from a listed one only in case
+// is refused, so that servers which fold names are safe as well.
 func NewSchema(database string, standard space.TableKind, tables map[string]Table) (*Schema, error) {
 	if database == "" {
 		return nil, errors.New("schema: no database name")
@@ -116,6 +117,13 @@ func (s *Schema) Table(name string) (Table, bool) {
 
 // names says whether a word is, in any case, the name of a listed table.
 func (s *Schema) names(word string) bool { return s.folded[strings.ToLower(word)] }
+
+// twin says whether a name differs from that of a listed table only in case.
+// Servers that fold table names would take one for the other.
+func (s *Schema) twin(name string) bool {
+	_, listed := s.tables[name]
+	return !listed && s.names(name)
+}
 
 // system says whether a database belongs to the server, or to Atoll: it may
 // be read by anyone and written by nobody.

@@ -61,6 +61,10 @@ func SQLMode(mode string) *Refusal {
 // set proves a SET statement: session settings that are known to be safe.
 func (a *analyzer) set(n *ast.SetStmt) {
 	a.plan.Class = Set
+	if a.plan.Params > 0 {
+		a.refuse(unprovable("SET", "a setting is given by a parameter", "write it as a constant"))
+		return
+	}
 	once := onlyNext(n.OriginalText())
 	for _, v := range n.Variables {
 		if v.IsGlobal || v.IsInstance {
@@ -98,6 +102,12 @@ func (a *analyzer) assign(v *ast.VariableAssignment, once bool) {
 		a.autocommit(v)
 	case name == "sql_mode":
 		a.mode(v)
+	case name == "sql_auto_is_null":
+		if w, _ := word(v.Value); w != "0" && w != "OFF" && w != "FALSE" {
+			a.badValue(name)
+			return
+		}
+		a.setting(name, v.Value, false)
 	case once && (name == "tx_isolation_one_shot" || name == "tx_read_only"):
 		a.setting(strings.TrimSuffix(name, "_one_shot")+"_once", v.Value, false)
 	case harmless[name]:
@@ -109,6 +119,9 @@ func (a *analyzer) assign(v *ast.VariableAssignment, once bool) {
 
 // setting notes an assignment.
 func (a *analyzer) setting(name string, value ast.ExprNode, narrow bool) {
+	if c, ok := unwrap(value).(*ast.ColumnNameExpr); ok {
+		value = ast.NewValueExpr(c.Name.Name.O, "", "") // a bare word is a text
+	}
 	a.plan.Settings = append(a.plan.Settings, Setting{Name: name, Value: restored(value), Narrow: narrow})
 }
 

@@ -169,6 +169,8 @@ func (a *analyzer) named(t *ast.TableName) *ref {
 	switch {
 	case system(r.schema):
 		r.kinds = LocalTables
+	case strings.EqualFold(r.schema, a.schema.database) && (r.schema != a.schema.database || a.schema.twin(r.table)):
+		a.refuse(unlisted("table " + r.schema + "." + r.table + " differs from a listed one only in case"))
 	case r.schema != a.schema.database:
 		a.foreign(r)
 	default:

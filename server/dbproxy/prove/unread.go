@@ -12,8 +12,13 @@ import (
 // the tables that are not listed.
 func (a *analyzer) unread() {
 	list := words(a.scanned.clean)
-	if len(list) == 0 {
+	if len(list) == 0 || list[0].quoted {
 		a.refuse(unprovable("statement", "the text is not a statement", "write SQL"))
+		return
+	}
+	first := strings.ToUpper(list[0].text)
+	if first == "SET" {
+		a.refuse(unprovable("SET", "this form of SET cannot be read by the parser", "set variables to plain constants; use utf8mb4"))
 		return
 	}
 	for _, w := range list {
@@ -23,14 +28,10 @@ func (a *analyzer) unread() {
 			return
 		}
 	}
-	switch first := strings.ToUpper(list[0].text); {
-	case list[0].quoted:
-		a.refuse(unprovable("statement", "the text is not a statement", "write SQL"))
+	switch {
 	case first == "SHOW" || first == "HELP":
 		a.plan.Class = Show
 		a.guess(list)
-	case first == "SET":
-		a.refuse(unprovable("SET", "this form of SET cannot be read by the parser", "set one variable to a plain constant"))
 	case a.schema.standard == space.TableLocal && queries[first]:
 		a.guess(list)
 	case queries[first]:
@@ -89,4 +90,45 @@ func (a *analyzer) guess(list []token) {
 // columnList says whether the word is the table of an INSERT INTO table (…).
 func columnList(list []token, i int) bool {
 	return i > 0 && !list[i-1].quoted && strings.EqualFold(list[i-1].text, "into")
+}
+
+// withoutWork is the text without the word WORK behind BEGIN, COMMIT or
+// ROLLBACK, which the parser does not know.
+func withoutWork(clean string) (string, bool) {
+	list := words(clean)
+	if len(list) < 2 || list[0].quoted || list[1].quoted || !strings.EqualFold(list[1].text, "work") {
+		return clean, false
+	}
+	switch strings.ToUpper(list[0].text) {
+	case "BEGIN", "COMMIT", "ROLLBACK":
+		return clean[:list[1].at] + "    " + clean[list[1].at+len("work"):], true
+	}
+	return clean, false
+}
+
+// returning cuts the RETURNING clause, which the parser does not know, off an
+// INSERT, REPLACE or DELETE. MariaDB reserves the word and takes the clause
+// only at the end. Fields is the clause as a SELECT; both texts keep the
+// offsets of their ? markers.
+func returning(clean string) (statement, fields string, ok bool) {
+	list := words(clean)
+	if len(list) == 0 {
+		return "", "", false
+	}
+	switch strings.ToUpper(list[0].text) {
+	case "INSERT", "REPLACE", "DELETE":
+	default:
+		return "", "", false
+	}
+	for _, w := range list {
+		if w.quoted || w.depth > 0 || !strings.EqualFold(w.text, "returning") {
+			continue
+		}
+		if ok {
+			return "", "", false
+		}
+		end := w.at + len("returning")
+		statement, fields, ok = clean[:w.at], strings.Repeat(" ", end-len("SELECT"))+"SELECT"+clean[end:], true
+	}
+	return statement, fields, ok
 }

@@ -202,3 +202,15 @@ func (a *analyzer) loadData(n *ast.LoadDataStmt) {
 		a.refuse(unprovable("LOAD DATA", "the keys of the rows loaded into table "+r.table+" are in a file", "insert the rows as constants"))
 	}
 }
+
+// returns proves the fields of a RETURNING clause, given as a SELECT of
+// nothing but fields.
+func (a *analyzer) returns(n ast.StmtNode) bool {
+	q, ok := n.(*ast.SelectStmt)
+	if !ok || q.Fields == nil || q.From != nil || q.Where != nil || q.GroupBy != nil || q.Having != nil || q.OrderBy != nil ||
+		q.Limit != nil || q.LockInfo != nil || q.SelectIntoOpt != nil || q.With != nil || len(q.WindowSpecs) > 0 || q.Distinct {
+		return false
+	}
+	a.visit(q.Fields, &scope{})
+	return true
+}
