@@ -16,6 +16,7 @@ import (
 type Document struct {
 	Space    *Space
 	Database *Database
+	File     string // where it was read, for the problems; set by the reader
 
 	tree *node // what it was read from, nil when it was not
 }

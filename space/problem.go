@@ -8,6 +8,7 @@ import (
 
 // Problem is one thing that is wrong with a document.
 type Problem struct {
+	File     string `json:"file,omitempty"` // that the document was read from, when the reader said so
 	Document string `json:"document"`       // kind and name: "MultiLiveSpace shop"
 	Path     string `json:"path"`           // of the field: spec.units[0].code
 	Line     int    `json:"line,omitempty"` // in the input, 0 when not known
@@ -74,13 +75,14 @@ func (p Problems) Err() error {
 
 // reporter collects the problems of one document.
 type reporter struct {
+	file     string
 	document string
 	tree     *node
 	problems Problems
 }
 
 func (r *reporter) add(at *place, p Problem) {
-	p.Document, p.Path, p.Line = r.document, at.String(), r.tree.lineOf(at)
+	p.File, p.Document, p.Path, p.Line = r.file, r.document, at.String(), r.tree.lineOf(at)
 	r.problems = append(r.problems, p)
 }
 

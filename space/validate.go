@@ -20,7 +20,7 @@ func Validate(docs ...Document) Problems {
 	}
 	var problems Problems
 	for _, d := range docs {
-		r := &reporter{document: d.String(), tree: d.tree}
+		r := &reporter{file: d.File, document: d.String(), tree: d.tree}
 		v.once(r, d)
 		switch {
 		case d.Space != nil:

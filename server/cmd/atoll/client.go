@@ -27,7 +27,7 @@ func (f *ConsoleFlags) Consoles() ([]string, error) {
 	file := filepath.Join(f.Dir, "info.json")
 	data, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError(fmt.Errorf("no console: %s does not exist (give --console URL, set ATOLL_CONSOLE, or name a running sandbox with --dir)", file))
+		return nil, unreachableError(fmt.Errorf("no console: %s does not exist (give --console URL, set ATOLL_CONSOLE, or name a running sandbox with --dir)", file))
 	}
 	if err != nil {
 		return nil, usageError(fmt.Errorf("find the console: %w", err))
