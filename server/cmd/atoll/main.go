@@ -22,6 +22,13 @@ type cli struct {
 
 	Validate ValidateCmd `cmd:"" help:"Say what is wrong with documents, before they are applied."`
 	Explain  ExplainCmd  `cmd:"" help:"Say where a request or a key goes, and why."`
+
+	Sandbox SandboxCmd `cmd:"" help:"Run everything on one machine: two sites, a console and the network between them."`
+
+	Gateway GatewayCmd `cmd:"" help:"Run a unit's gateway."`
+	DBSync  DBSyncCmd  `cmd:"" name:"dbsync" help:"Run the lanes into a unit's database."`
+	App     AppCmd     `cmd:"" help:"Run the demo shop of a unit."`
+	WAN     WANCmd     `cmd:"" name:"wan" help:"Run the relay between the sites of a sandbox."`
 }
 
 func main() {

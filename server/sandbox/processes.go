@@ -1,0 +1,188 @@
+package sandbox
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/atoll-live/atoll/server/sandbox/supervise"
+)
+
+// Accounts of the sandbox.
+const (
+	databaseName = "shop"
+	databaseUser = "atoll"
+	proxyUser    = "shop"
+)
+
+// servers are the databases and caches of the units.
+func (p *plan) servers() {
+	for _, s := range p.sites {
+		p.mariadb(s)
+		p.redis(s, "redis", portRedis)
+		if s.center {
+			p.redis(s, "redis-center", portRedisCenter)
+		}
+	}
+	for _, s := range p.sites {
+		if !s.center {
+			p.link(s, "app@"+s.code, "redis-center", p.sites[0].code, p.sites[0].addr(portRedisCenter))
+		}
+	}
+}
+
+// mariadb serves a unit on TCP alone: without a socket file the length of the
+// directory's name does not matter. The account is made by the server itself
+// at each start, outside the binlog.
+func (p *plan) mariadb(s *site) {
+	name, port := "mariadb@"+s.code, s.base+portMariaDB
+	p.listen(port, name)
+	data := filepath.Join(s.dir, "mariadb")
+	p.Databases = append(p.Databases, Database{Unit: s.code, Dir: data, Tmp: filepath.Join(s.dir, "tmp"), Log: p.path("log/install@" + s.code + ".log")})
+	start := p.file(s.code+"/init.sql", fmt.Sprintf(`SET SESSION sql_log_bin = 0;
+CREATE USER IF NOT EXISTS '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
+ALTER USER '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
+GRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;
+CREATE DATABASE IF NOT EXISTS %[3]s CHARACTER SET utf8mb4;
+`, databaseUser, p.secrets.Database, databaseName))
+	number := strconv.Itoa(s.number + 1)
+	args := []string{
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + filepath.Join(s.dir, "tmp"), "--socket=", "--pid-file=" + filepath.Join(s.dir, "mariadb.pid"), "--init-file=" + start,
+		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(port), "--skip-name-resolve", "--max-connections=600",
+		"--character-set-server=utf8mb4", "--default-time-zone=+00:00", "--performance-schema=OFF", "--max-allowed-packet=64M",
+		"--server-id=" + number, "--gtid-domain-id=" + number, "--gtid-strict-mode=ON",
+		"--log-bin=binlog", "--log-slave-updates=ON", "--max-binlog-size=128M", "--binlog-expire-logs-seconds=86400",
+		"--binlog-format=ROW", "--binlog-row-image=FULL", "--binlog-row-metadata=FULL", "--binlog-annotate-row-events=OFF",
+		"--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M", "--innodb-log-buffer-size=8M",
+		"--innodb-buffer-pool-dump-at-shutdown=OFF", "--innodb-buffer-pool-load-at-startup=OFF",
+		"--key-buffer-size=1M", "--aria-pagecache-buffer-size=4M", "--table-open-cache=400",
+	}
+	if p.Options.Fast {
+		args = append(args, "--innodb-flush-log-at-trx-commit=2", "--sync-binlog=0")
+	} else {
+		args = append(args, "--innodb-flush-log-at-trx-commit=1", "--sync-binlog=1")
+	}
+	if p.root {
+		args = append(args, "--user=root")
+	}
+	p.Servers = append(p.Servers, supervise.Process{
+		Name: name, Kind: "mariadb", Unit: s.code, Path: p.programs.MariaDB, Args: args, Log: p.path("log/" + name + ".log"),
+		Ready: supervise.Probe{Func: databaseReady(loopback(port), p.secrets.Database)}, Grace: 20 * time.Second,
+	})
+}
+
+func (p *plan) redis(s *site, kind string, port int) {
+	name := kind + "@" + s.code
+	addr := p.listen(s.base+port, name)
+	p.Servers = append(p.Servers, supervise.Process{
+		Name: name, Kind: "redis", Unit: s.code, Path: p.programs.Redis, Log: p.path("log/" + name + ".log"),
+		Args: []string{"--port", strconv.Itoa(s.base + port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+			"--daemonize", "no", "--set-proc-title", "no", "--maxmemory", "64mb", "--dir", s.dir},
+		Ready: supervise.Probe{TCP: addr, Say: "PING\r\n", Greets: "+PONG"},
+	})
+}
+
+// consoles stand in no site; one stands at the witness.
+func (p *plan) consoles() {
+	const name = "console@" + Witness
+	listen := p.listen(p.Options.PortBase+portConsole, name)
+	p.Consoles = append(p.Consoles, supervise.Process{
+		Name: name, Kind: "console", Path: p.programs.Atoll, Log: p.path("log/" + name + ".log"),
+		Args: []string{"console", "--name", name, "--dir", p.path("console"), "--listen", listen,
+			"--fence-ttl", p.Options.FenceTTL.String(), "--fence-deadline", p.Options.FenceDeadline.String()},
+		Ready: supervise.Probe{URL: "http://" + listen + "/ready"},
+	})
+}
+
+// planes are started from the database up, and stopped from the door down.
+func (p *plan) planes() {
+	var data, apps, doors []supervise.Process
+	for _, s := range p.sites {
+		console := p.link(s, s.code, "console", Witness, p.addr(portConsole))
+		data = append(data, p.dbproxy(s, console), p.dbsync(s, console))
+		apps = append(apps, p.app(s, console))
+		doors = append(doors, p.gateway(s, console))
+	}
+	p.Planes = [][]supervise.Process{data, apps, doors}
+}
+
+// plane has the flags that all planes have.
+func (p *plan) plane(s *site, kind, console string, status int, args ...string) supervise.Process {
+	name := kind + "@" + s.code
+	addr := p.listen(s.base+status, name+" status")
+	common := []string{kind, "--name", name, "--unit", s.code, "--console", p.liar(s, kind, console), "--status", addr,
+		"--data", filepath.Join(s.dir, kind)}
+	return p.process(kind, s.code, addr, append(common, args...)...)
+}
+
+// reach gives a process its ways to the other units' databases.
+func (p *plan) reach(s *site, kind string) []string {
+	var args []string
+	for _, o := range p.others(s) {
+		addr := p.link(s, kind+"@"+s.code, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
+		args = append(args, "--reach", o.code+"="+addr)
+	}
+	return args
+}
+
+func (p *plan) dbproxy(s *site, console string) supervise.Process {
+	listen := p.listen(s.base+portProxy, "dbproxy@"+s.code)
+	args := append([]string{"--listen", listen, "--user", proxyUser, "--password-file", p.path("proxy.pw")}, p.reach(s, "dbproxy")...)
+	return p.plane(s, "dbproxy", console, portProxyStatus, args...)
+}
+
+func (p *plan) dbsync(s *site, console string) supervise.Process {
+	return p.plane(s, "dbsync", console, portSyncStatus, p.reach(s, "dbsync")...)
+}
+
+func (p *plan) app(s *site, console string) supervise.Process {
+	listen := p.listen(s.base+portApp, "app@"+s.code)
+	return p.plane(s, "app", console, portAppStatus, "--listen", listen,
+		"--dbproxy", s.addr(portProxy), "--user", proxyUser, "--password-file", p.path("proxy.pw"), "--database", databaseName)
+}
+
+func (p *plan) gateway(s *site, console string) supervise.Process {
+	listen := p.listen(s.base+portGateway, "gateway@"+s.code)
+	args := []string{"--listen", listen, "--backend", "http://" + s.addr(portApp), "--hop-secret-file", p.path("hop.secret")}
+	for _, o := range p.others(s) {
+		peer := p.link(s, "gateway@"+s.code, "gateway@"+o.code, o.code, o.addr(portGateway))
+		args = append(args, "--peer", o.code+"=http://"+peer, "--endpoint", o.code+"=http://"+o.addr(portGateway))
+	}
+	return p.plane(s, "gateway", console, portGatewayStatus, args...)
+}
+
+// liars says which planes are lied to under each negative control. no-fence
+// needs one proxy that goes on writing; a lane or a door can lead either way.
+func liars(control, kind string, center bool) bool {
+	switch control {
+	case BreakNoFence:
+		return kind == "dbproxy" && center
+	case BreakNoBarrier:
+		return kind == "dbsync"
+	case BreakNoRoute:
+		return kind == "gateway"
+	default:
+		return false
+	}
+}
+
+// liar gives the console's URL as a plane shall use it: that of the relayed
+// link, or of a liar that stands between the plane and the link.
+func (p *plan) liar(s *site, kind, console string) string {
+	url := "http://" + console
+	if !liars(p.Options.Break, kind, s.center) {
+		return url
+	}
+	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
+	args := []string{"sandbox", "liar", "--break", p.Options.Break, "--plane", kind + "@" + s.code, "--unit", s.code,
+		"--listen", listen, "--console", url, "--wan", "http://" + p.addr(portWAN)}
+	for _, o := range p.others(s) {
+		args = append(args, "--lane-link", fmt.Sprintf("%s=%s", o.code, laneLink(s.code, o.code)))
+	}
+	p.Consoles = append(p.Consoles, p.process("liar", s.code, listen, args...))
+	return "http://" + listen
+}
+
+// laneLink is the link through which the lanes into a unit read another's binlog.
+func laneLink(into, from string) string { return "dbsync@" + into + ">mariadb@" + from }
