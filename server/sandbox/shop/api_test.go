@@ -136,7 +136,7 @@ func TestClientIDGivesOneOrder(t *testing.T) {
 // product had, while prices change all the time.
 func TestCenterChangesPricesAndStock(t *testing.T) {
 	db := database(t)
-	s, url := start(t, db, func(c *Config) { c.Center = true })
+	s, url := start(t, db, func(c *Config) { c.Center = nil })
 	pool := db.Open(t)
 	wait(t, "the assortment", func() bool { return s.figures.prices.Load() > 50 })
 	total := 0
@@ -166,6 +166,36 @@ func TestCenterChangesPricesAndStock(t *testing.T) {
 	wait(t, "some more rounds", func() bool { return s.figures.prices.Load() > rounds })
 	if got := missing(); got != total || s.figures.adjusted.Load() != 25 {
 		t.Errorf("%d taken from stock, want %d; %d orders adjusted", got, total, s.figures.adjusted.Load())
+	}
+}
+
+// An order that arrives late, with an id far behind the newest, is found too.
+func TestStockSweepsAllOrders(t *testing.T) {
+	db := database(t)
+	pool := db.Open(t)
+	const many = 2*stockBatch + 100
+	var args []any
+	for i := range many {
+		args = append(args, 1000+i, "dora", fmt.Sprint(i), "p01", 1, 1, "placed")
+	}
+	if _, err := pool.Exec("INSERT INTO orders VALUES "+strings.ReplaceAll(tuples(many, 7), "?)", "?,NOW(6))"), args...); err != nil {
+		t.Fatal(err)
+	}
+	s, _ := start(t, db, func(c *Config) { c.Center = nil })
+	wait(t, "all orders", func() bool { return s.figures.adjusted.Load() == many })
+	if _, err := pool.Exec("INSERT INTO orders VALUES (1500 + 10000, 'dora', 'x', 'p01', 1, 1, 'placed', NOW(6)), (5, 'dora', 'y', 'p01', 1, 1, 'placed', NOW(6))"); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the late one", func() bool { return s.figures.adjusted.Load() == many+2 })
+}
+
+func TestWorkersRunInTheCenterOnly(t *testing.T) {
+	db := database(t)
+	b, _ := start(t, db, func(c *Config) { c.Center, c.Unit = nil, "unit-b" })
+	a, _ := start(t, db, func(c *Config) { c.Center = nil })
+	wait(t, "price changes", func() bool { return a.figures.prices.Load() > 10 })
+	if n := b.figures.prices.Load(); n != 0 {
+		t.Errorf("%d price changes in a unit", n)
 	}
 }
 

@@ -32,7 +32,7 @@ type Config struct {
 	DSN      string // of the unit's dbproxy, for go-sql-driver/mysql
 	Space    string // space code; "" is the only space that the console has
 	Rule     string // unit rule of the buyers; "" is that of the Database with the DSN's name
-	Center   bool   // run the workers of the center: prices and stock
+	Center   *bool  // run the workers of the center: prices and stock; nil: while the space says that Unit is its center
 	IDs      IDs
 
 	Patience      time.Duration // for one request, its repeats included

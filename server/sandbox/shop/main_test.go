@@ -54,7 +54,7 @@ func snapshot(epoch int64) *space.Snapshot {
 // start runs an application on a database of its own.
 func start(t *testing.T, db *mariadbtest.Server, change func(*Config)) (*Shop, string) {
 	t.Helper()
-	cfg := Config{Unit: "unit-a", Listen: "127.0.0.1:0", DSN: db.DSN(), IDs: newCounter(t, int(workers.Add(1))%64), StockEvery: 5 * time.Millisecond, PriceEvery: 5 * time.Millisecond}
+	cfg := Config{Unit: "unit-a", Listen: "127.0.0.1:0", DSN: db.DSN(), IDs: newCounter(t, int(workers.Add(1))%64), StockEvery: 5 * time.Millisecond, PriceEvery: 5 * time.Millisecond, Center: new(bool)}
 	if change != nil {
 		change(&cfg)
 	}

@@ -10,14 +10,12 @@ import (
 // troubleWait is the longest pause of a center worker after a failure.
 const troubleWait = time.Second
 
-// every calls work each interval until ctx ends. A failure is logged once, and
+// every calls work each interval until ctx ends, in the center. A failure is logged once, and
 // after it the worker waits longer before each next try.
 func (s *Shop) every(ctx context.Context, name string, interval time.Duration, work func(context.Context) error) {
 	wait, failing := interval, false
 	for {
-		limit, cancel := context.WithTimeout(ctx, s.cfg.Patience)
-		err := work(limit)
-		cancel()
+		err := s.round(ctx, work)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -42,6 +40,15 @@ func (s *Shop) every(ctx context.Context, name string, interval time.Duration, w
 			return
 		}
 	}
+}
+
+func (s *Shop) round(ctx context.Context, work func(context.Context) error) error {
+	if !s.central() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+	defer cancel()
+	return work(ctx)
 }
 
 // changePrices puts the assortment into the tables and then changes one price

@@ -142,6 +142,15 @@ func (s *Shop) owner(user string) string {
 	return ""
 }
 
+// central tells whether the workers of the center run in this unit.
+func (s *Shop) central() bool {
+	if s.cfg.Center != nil {
+		return *s.cfg.Center
+	}
+	b := s.book.Load()
+	return b.mine != nil && b.mine.Center() == s.cfg.Unit
+}
+
 func (s *Shop) newID(ctx context.Context, user string) (int64, error) {
 	d := s.decide(user)
 	if d.Bucket < 0 {
@@ -203,22 +212,21 @@ func (s *Shop) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	errorLog := slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelDebug)
-	servers := []*http.Server{newServer(s.handler(), errorLog)}
+	front, status := newServer(s.handler(), errorLog), newServer(s.statusHandler(), errorLog)
 	var wg sync.WaitGroup
-	wg.Go(func() { cancel(serve(servers[0], l)) })
+	wg.Go(func() { cancel(serve(front, l)) })
 	if side != nil {
-		servers = append(servers, newServer(s.statusHandler(), errorLog))
-		wg.Go(func() { cancel(serve(servers[1], side)) })
+		wg.Go(func() { cancel(serve(status, side)) })
 	}
 	if s.agent != nil {
 		wg.Go(func() { cancel(s.agent.Run(ctx)) })
 	}
-	if s.cfg.Center {
+	if s.cfg.Center == nil || *s.cfg.Center {
 		wg.Go(func() { s.changePrices(ctx) })
 		wg.Go(func() { s.adjustStock(ctx) })
 	}
 	<-ctx.Done()
-	stop(servers, s.cfg.Patience)
+	stop(s.cfg.Patience, front, status)
 	wg.Wait()
 	if outer.Err() != nil {
 		return nil
@@ -259,7 +267,7 @@ func serve(s *http.Server, l net.Listener) error {
 }
 
 // stop lets requests in flight end, for as long as one may take.
-func stop(servers []*http.Server, limit time.Duration) {
+func stop(limit time.Duration, servers ...*http.Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	for _, s := range servers {
