@@ -188,6 +188,25 @@ func TestApplicationOutlivesItsDatabase(t *testing.T) {
 	}
 }
 
+// The numbers of the proxy, through the real driver: a trigger plays the proxy.
+func TestRefusalsOfTheProxy(t *testing.T) {
+	db := database(t)
+	_, url := start(t, db, func(c *Config) { c.RepeatFor = 50 * time.Millisecond })
+	db.Exec(t, `CREATE TRIGGER proxy BEFORE INSERT ON orders FOR EACH ROW BEGIN
+		IF NEW.buyer_id = 'user1' THEN SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 9601, MESSAGE_TEXT = 'atoll: not the owner'; END IF;
+		IF NEW.buyer_id = 'zhangsan' THEN SIGNAL SQLSTATE '40001' SET MYSQL_ERRNO = 9602, MESSAGE_TEXT = 'atoll: fenced'; END IF;
+	END`)
+	const body = `{"client_id":"c","product":"p01","qty":1}`
+	got := do(t, "POST", url+"/order?user=user1", body)
+	if got.status != 421 || got.fields["done"] != false || got.fields["code"] != 9601.0 || got.text("owner") != "unit-b" || got.text("error") != "atoll: not the owner" {
+		t.Errorf("not the owner: %d %s", got.status, got.body)
+	}
+	got = do(t, "POST", url+"/order?user=zhangsan", body)
+	if got.status != 503 || got.fields["done"] != false || got.fields["code"] != 9602.0 || got.fields["retry"] != true || got.header.Get("Retry-After") != "1" {
+		t.Errorf("fenced: %d %s", got.status, got.body)
+	}
+}
+
 func TestWithoutASnapshotNothingIsPlaced(t *testing.T) {
 	s, err := New(Config{Unit: "unit-a", Listen: "127.0.0.1:0", DSN: "u:p@tcp(127.0.0.1:1)/shop", IDs: newCounter(t, 0)})
 	if err != nil {
