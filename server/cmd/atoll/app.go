@@ -3,8 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/atoll-live/atoll/server/ids"
@@ -14,12 +18,36 @@ import (
 // AppCmd runs the demo shop of a unit.
 type AppCmd struct {
 	SiteFlags
-	Listen    string        `required:"" placeholder:"HOST:PORT" help:"Address for the gateway."`
-	DSN       string        `name:"dsn" required:"" env:"ATOLL_APP_DSN" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"Database proxy of the unit. Better given by ATOLL_APP_DSN than for all to see."`
-	Space     string        `help:"Space of the shop. By default the one that has a Database of the DSN's name."`
-	Rule      string        `help:"Unit rule of the buyers. By default that of the Database."`
-	Center    bool          `help:"Run the workers of the center: prices and stock."`
-	IDReserve time.Duration `name:"id-reserve" default:"10m" help:"How far ahead time for ids is reserved: for so long orders are placed while no console answers."`
+	Listen       string        `required:"" placeholder:"HOST:PORT" help:"Address for the gateway."`
+	DSN          string        `name:"dsn" env:"ATOLL_APP_DSN" placeholder:"USER:PASSWORD@tcp(HOST:PORT)/DATABASE" help:"Database proxy of the unit, in one. Better given by ATOLL_APP_DSN than for all to see."`
+	DBProxy      string        `name:"dbproxy" placeholder:"HOST:PORT" help:"Database proxy of the unit, with the three flags that follow."`
+	User         string        `help:"User at the database proxy."`
+	PasswordFile string        `placeholder:"FILE" help:"File with the password at the database proxy."`
+	Database     string        `default:"shop" help:"Database at the proxy."`
+	Space        string        `help:"Space of the shop. By default the one that has a Database of the same name."`
+	Rule         string        `help:"Unit rule of the buyers. By default that of the Database."`
+	Center       *bool         `negatable:"" help:"Run the workers of the center, prices and stock. By default where the space has its center."`
+	IDReserve    time.Duration `name:"id-reserve" default:"10m" help:"How far ahead time for ids is reserved: for so long orders are placed while no console answers."`
+}
+
+// dsn is the data source name, made of its parts when it is not given in one.
+func (c *AppCmd) dsn() (string, error) {
+	if c.DSN != "" {
+		return c.DSN, nil
+	}
+	if c.DBProxy == "" {
+		return "", errors.New("no database (give --dsn, or --dbproxy with --user and --password-file)")
+	}
+	m := mysql.NewConfig()
+	m.Net, m.Addr, m.User, m.DBName = "tcp", c.DBProxy, c.User, c.Database
+	if c.PasswordFile != "" {
+		raw, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return "", fmt.Errorf("read the password: %w", err)
+		}
+		m.Passwd = strings.TrimSpace(string(raw))
+	}
+	return m.FormatDSN(), nil
 }
 
 // Run serves until ctx ends.
@@ -29,13 +57,17 @@ func (c *AppCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return err
 	}
+	dsn, err := c.dsn()
+	if err != nil {
+		return usageError(err)
+	}
 	worker, err := ids.New(ids.Config{Unit: c.Unit, Consoles: c.Console, Token: token, Reserve: c.IDReserve, Log: log})
 	if err != nil {
 		return usageError(err)
 	}
 	app, err := shop.New(shop.Config{
 		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Status: c.Status, Consoles: c.Console, Token: token, Dir: c.Data,
-		DSN: c.DSN, Space: c.Space, Rule: c.Rule, Center: c.Center, IDs: worker, Log: log,
+		DSN: dsn, Space: c.Space, Rule: c.Rule, Center: c.Center, IDs: worker, Log: log,
 	})
 	if err != nil {
 		return usageError(err)
