@@ -23,8 +23,17 @@ type cli struct {
 	Validate ValidateCmd `cmd:"" help:"Say what is wrong with documents, before they are applied."`
 	Explain  ExplainCmd  `cmd:"" help:"Say where a request or a key goes, and why."`
 
+	Apply   ApplyCmd   `cmd:"" help:"Put documents in force, all or none."`
+	Get     GetCmd     `cmd:"" help:"Give documents back, as apply takes them."`
+	Diff    DiffCmd    `cmd:"" help:"Compare documents with those in force."`
+	History HistoryCmd `cmd:"" help:"Tell how a document came to be."`
+	Audit   AuditCmd   `cmd:"" help:"Tell who changed what."`
+	Planes  PlanesCmd  `cmd:"" help:"List the processes that obey the console, or forget one."`
+	Lanes   LanesCmd   `cmd:"" help:"List the directions of data sync, with their lag and parked rows."`
+
 	Sandbox SandboxCmd `cmd:"" help:"Run everything on one machine: two sites, a console and the network between them."`
 
+	Console ConsoleCmd `cmd:"" help:"Run a console: documents, snapshots, planes and moves."`
 	Gateway GatewayCmd `cmd:"" help:"Run a unit's gateway."`
 	DBSync  DBSyncCmd  `cmd:"" name:"dbsync" help:"Run the lanes into a unit's database."`
 	App     AppCmd     `cmd:"" help:"Run the demo shop of a unit."`

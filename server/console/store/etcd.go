@@ -148,7 +148,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("store directory %s is in use by another process: %w", dir, err)
+		return nil, fmt.Errorf("store directory %s is in use by another process (stop that one, or take another --dir)", dir)
 	}
 	return f, nil
 }
