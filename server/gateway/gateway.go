@@ -200,7 +200,7 @@ func (g *Gateway) Addr(ctx context.Context) (string, error) {
 func (g *Gateway) Run(ctx context.Context) error {
 	public, err := net.Listen("tcp", g.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("gateway: listen: %w", err)
+		return fmt.Errorf("gateway: %w (choose another --listen, or end what has the port)", err)
 	}
 	status, err := g.listenStatus()
 	if err != nil {

@@ -16,7 +16,7 @@ func (g *Gateway) listenStatus() (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", g.cfg.Status)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: listen for status: %w", err)
+		return nil, fmt.Errorf("gateway: %w (choose another --status, or end what has the port)", err)
 	}
 	return l, nil
 }

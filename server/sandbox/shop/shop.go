@@ -194,7 +194,7 @@ func (s *Shop) Addr(ctx context.Context) (string, error) {
 func (s *Shop) Run(ctx context.Context) error {
 	l, err := net.Listen("tcp", s.cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("app: listen: %w", err)
+		return fmt.Errorf("app: %w (choose another --listen, or end what has the port)", err)
 	}
 	side, err := s.listenStatus()
 	if err != nil {

@@ -14,7 +14,7 @@ func (s *Shop) listenStatus() (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", s.cfg.Status)
 	if err != nil {
-		return nil, fmt.Errorf("app: listen for status: %w", err)
+		return nil, fmt.Errorf("app: %w (choose another --status, or end what has the port)", err)
 	}
 	return l, nil
 }
