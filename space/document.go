@@ -53,7 +53,7 @@ func (d Document) value() any {
 }
 
 // MarshalJSON writes the document in its canonical form.
-func (d Document) MarshalJSON() ([]byte, error) { return json.Marshal(d.value()) }
+func (d Document) MarshalJSON() ([]byte, error) { return encode(d.value()) }
 
 // Parse reads JSON or YAML: one document, a list of documents, or several one
 // after another, of any kinds. Problems are fields of a wrong form, and unknown

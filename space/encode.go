@@ -14,7 +14,7 @@ import (
 // value of a closed set left out when it is empty.
 func encode(v any) ([]byte, error) {
 	var e encoder
-	e.value(reflect.ValueOf(v))
+	e.value(reflect.Indirect(reflect.ValueOf(v)))
 	return e.Bytes(), e.err
 }
 

@@ -134,7 +134,7 @@ func (r *jsonReader) object(depth int) (*node, error) {
 	for {
 		t, err := r.token()
 		if err != nil {
-			return nil, unexpectedEnd(err)
+			return nil, r.inside(err)
 		}
 		if t == json.Delim('}') {
 			return n, nil
@@ -148,7 +148,7 @@ func (r *jsonReader) object(depth int) (*node, error) {
 			err = n.add(name, item)
 		}
 		if err != nil {
-			return nil, unexpectedEnd(err)
+			return nil, r.inside(err)
 		}
 	}
 }
@@ -161,22 +161,23 @@ func (r *jsonReader) list(depth int) (*node, error) {
 	for {
 		t, err := r.token()
 		if err != nil {
-			return nil, unexpectedEnd(err)
+			return nil, r.inside(err)
 		}
 		if t == json.Delim(']') {
 			return n, nil
 		}
 		item, err := r.after(t, depth+1)
 		if err != nil {
-			return nil, unexpectedEnd(err)
+			return nil, r.inside(err)
 		}
 		n.items = append(n.items, item)
 	}
 }
 
-func unexpectedEnd(err error) error {
-	if err == io.EOF {
-		return fmt.Errorf("read JSON: %w", io.ErrUnexpectedEOF)
+// inside turns the end of the input into an error, inside of a value.
+func (r *jsonReader) inside(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("line %d: %w", r.line, io.ErrUnexpectedEOF)
 	}
 	return err
 }

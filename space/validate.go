@@ -154,7 +154,7 @@ const MaxUnits = 4096
 
 func (c *spaceCheck) units(at *place) {
 	if n := len(c.spec.Units); n > MaxUnits {
-		c.refuse(at, "", "%d units are more than %d", n, MaxUnits)
+		c.refuse(at, "split the space", "%d units are more than %d", n, MaxUnits)
 	}
 	codes, cells := seen{}, map[string]string{}
 	center := ""
@@ -179,7 +179,7 @@ func (c *spaceCheck) units(at *place) {
 
 func (c *spaceCheck) cells(at *place, u *Unit, elsewhere map[string]string) {
 	if n := len(u.Cells); n > MaxUnits {
-		c.refuse(at, "", "%d cells are more than %d", n, MaxUnits)
+		c.refuse(at, "split the unit", "%d cells are more than %d", n, MaxUnits)
 	}
 	codes := seen{}
 	for i := range u.Cells {
