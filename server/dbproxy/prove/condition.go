@@ -50,14 +50,14 @@ func (c *condition) operation(e *ast.BinaryOperationExpr) facts {
 		})
 		return f
 	case opcode.EQ, opcode.NullEQ:
-		return c.equal(e.L, e.R, e.Op == opcode.EQ)
+		return c.equal(e.L, e.R, e.Op == opcode.EQ, false)
 	}
 	c.explain(e)
 	return facts{}
 }
 
 // equal is key = constant, constant = key, key = key, and rows of these.
-func (c *condition) equal(l, r ast.ExprNode, links bool) facts {
+func (c *condition) equal(l, r ast.ExprNode, links, listed bool) facts {
 	l, r = unwrap(l), unwrap(r)
 	if lr, ok := l.(*ast.RowExpr); ok {
 		return c.rows(lr, r, links)
@@ -67,9 +67,9 @@ func (c *condition) equal(l, r ast.ExprNode, links bool) facts {
 	case left != nil && right != nil:
 		return c.link(left, right, links)
 	case left != nil:
-		return c.constant(left, r)
+		return c.constant(left, r, listed)
 	case right != nil:
-		return c.constant(right, l)
+		return c.constant(right, l, listed)
 	}
 	c.explain(l)
 	c.explain(r)
@@ -83,7 +83,7 @@ func (c *condition) rows(l *ast.RowExpr, r ast.ExprNode, links bool) facts {
 		return f
 	}
 	for i := range l.Values {
-		f.and(c.equal(l.Values[i], rr.Values[i], links))
+		f.and(c.equal(l.Values[i], rr.Values[i], links, true))
 	}
 	return f
 }
@@ -116,11 +116,11 @@ func (c *condition) link(a, b *ref, links bool) facts {
 	return f
 }
 
-func (c *condition) constant(r *ref, e ast.ExprNode) facts {
+func (c *condition) constant(r *ref, e ast.ExprNode, listed bool) facts {
 	if !c.holds(r) {
 		return facts{}
 	}
-	s, why := c.a.source(e, r.column, false)
+	s, why := c.a.source(e, r.column, place{listed: listed})
 	if why != nil {
 		r.note(why)
 		return facts{}
@@ -155,7 +155,7 @@ func (c *condition) list(r *ref, items []ast.ExprNode) facts {
 	}
 	sources := make([]source, 0, len(items))
 	for _, item := range items {
-		s, why := c.a.source(unwrap(item), r.column, false)
+		s, why := c.a.source(item, r.column, place{listed: true})
 		if why != nil {
 			r.note(why)
 			return facts{}
@@ -199,8 +199,9 @@ func unwrap(e ast.ExprNode) ast.ExprNode {
 
 // source is the constant or parameter that an expression is, or why it is
 // none. A constant that the column refuses is a source with that refusal.
-func (a *analyzer) source(e ast.ExprNode, k *keyed, inserted bool) (source, *Refusal) {
-	s := source{marker: -1, column: k, at: place{inserted: inserted, narrow: a.session.Narrow}}
+func (a *analyzer) source(e ast.ExprNode, k *keyed, at place) (source, *Refusal) {
+	at.narrow = a.session.Narrow
+	s := source{marker: -1, column: k, at: at}
 	e = unwrap(e)
 	if m, ok := e.(*driver.ParamMarkerExpr); ok {
 		s.marker = a.marker(m.Offset)

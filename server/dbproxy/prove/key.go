@@ -22,6 +22,7 @@ func (k *keyed) name() string { return "column " + k.column.Name + " of table " 
 type place struct {
 	literal  bool // written in the text, not bound
 	inserted bool // of an INSERT or REPLACE, not of a condition
+	listed   bool // compared in a list or a row, where servers may compare as floating point
 	narrow   bool // Session.Narrow
 }
 
@@ -79,6 +80,10 @@ func (k *keyed) integer(v Param, at place) (string, *Refusal) {
 				"write it as an integer, without leading zeros, signs, blanks or fractions")
 		}
 		key, fits = string(v.Bytes), k.column.holdsDecimal(string(v.Bytes))
+		if at.listed && !floats(key) {
+			return "", unprovable("key range", "a text compared in a list or row with "+k.name()+" is beyond 2^53, where servers compare inexactly",
+				"give it as an integer")
+		}
 	}
 	if !fits {
 		return "", unprovable("key range", "the key is out of the range of "+k.name(), "use a value that the column holds")
@@ -88,6 +93,13 @@ func (k *keyed) integer(v Param, at place) (string, *Refusal) {
 			"insert the key itself")
 	}
 	return key, nil
+}
+
+// floats says whether no other integer has the same floating point number.
+func floats(key string) bool {
+	const limit = 1 << 53
+	n, err := strconv.ParseInt(key, 10, 64)
+	return err == nil && n > -limit && n < limit
 }
 
 // decimal says whether a text is 0|[1-9][0-9]*|-[1-9][0-9]*.

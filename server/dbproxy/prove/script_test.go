@@ -304,7 +304,7 @@ func shopTables() map[string]Table {
 		"tokens":   unit(false, false, Column{Name: "token", Type: Binary, Length: 8}),
 		"fixed":    unit(false, false, Column{Name: "token", Type: Binary, Length: 4, Fixed: true}),
 		"devices":  unit(false, false, Column{Name: "device", Type: UUID}),
-		"odd":      unit(false, false, Column{Name: "amount"}),
+		"odd":      unit(false, false, Column{Name: "total"}),
 		"products": {Kind: space.TableCenterUnit},
 		"stock":    {Kind: space.TableCenter},
 		"logs":     {Kind: space.TableLocal},

@@ -72,7 +72,7 @@ func (a *analyzer) insertUnit(n *ast.InsertStmt, r *ref) {
 			a.refuse(unprovable("no key", "a row of the INSERT into table "+r.table+" has not one value for each column", "give all values"))
 			return
 		}
-		s, why := a.source(row[at], r.column, true)
+		s, why := a.source(row[at], r.column, place{inserted: true})
 		if why != nil {
 			a.refuse(why)
 			return
