@@ -1,6 +1,7 @@
 package dbsync_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
@@ -93,6 +94,13 @@ func newWorld(t testing.TB, units int, tables []space.Table, statements ...strin
 		})
 	}
 	wg.Wait()
+	t.Cleanup(func() {
+		for unit, st := range w.sites {
+			if text, err := os.ReadFile(filepath.Join(st.server.Dir, "error.log")); err == nil && bytes.Contains(text, []byte("got signal")) {
+				t.Errorf("the server of %s crashed:\n%s", unit, text[bytes.Index(text, []byte("got signal")):])
+			}
+		}
+	})
 	doc.Spec.UnitRules = []space.UnitRule{rule}
 	w.snap.Document = doc
 	w.snap.Databases = []*space.Database{database}

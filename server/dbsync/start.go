@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/go-sql-driver/mysql"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
@@ -115,20 +113,12 @@ func precheck(ctx context.Context, spec *laneSpec, source, target *sql.DB) (appl
 	if err != nil {
 		return nil, err
 	}
-	var mu sync.Mutex
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(3)
-	for _, t := range spec.Tables {
-		g.Go(func() error {
-			found, err := checkTable(gctx, t, source, target)
-			mu.Lock()
-			defer mu.Unlock()
-			troubles = append(troubles, found...)
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return nil, err
+	for i, side := range []*sql.DB{source, target} {
+		found, err := checkTables(ctx, spec, side, i == 1)
+		if err != nil {
+			return nil, err
+		}
+		troubles = append(troubles, found...)
 	}
 	if len(troubles) > 0 {
 		slices.Sort(troubles)
@@ -137,22 +127,36 @@ func precheck(ctx context.Context, spec *laneSpec, source, target *sql.DB) (appl
 	return charsets, nil
 }
 
-func checkTable(ctx context.Context, t table, source, target *sql.DB) ([]string, error) {
+// checkTables looks at all tables of a lane on one side.
+func checkTables(ctx context.Context, spec *laneSpec, db *sql.DB, target bool) ([]string, error) {
+	bySchema, side := map[string][]table{}, "source"
+	if target {
+		side = "target"
+	}
+	for _, t := range spec.Tables {
+		schema := t.From
+		if target {
+			schema = t.To
+		}
+		bySchema[schema] = append(bySchema[schema], t)
+	}
 	var out []string
-	for i, side := range []struct {
-		db     *sql.DB
-		schema string
-		text   string
-	}{{source, t.From, "source"}, {target, t.To, "target"}} {
-		d, err := apply.Describe(ctx, side.db, side.schema, t.Name)
-		if errors.Is(err, apply.ErrNoTable) {
-			out = append(out, fmt.Sprintf("table %s.%s is not at the %s (create it there)", side.schema, t.Name, side.text))
-			continue
+	for schema, tables := range bySchema {
+		names := make([]string, len(tables))
+		for i := range tables {
+			names[i] = tables[i].Name
 		}
+		found, err := apply.DescribeAll(ctx, db, schema, names)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("at the %s: %w", side, err)
 		}
-		out = append(out, d.Troubles(t.Key, i == 1)...)
+		for _, t := range tables {
+			if d := found[t.Name]; d != nil {
+				out = append(out, d.Troubles(t.Key, target)...)
+			} else {
+				out = append(out, fmt.Sprintf("table %s.%s is not at the %s (create it there)", schema, t.Name, side))
+			}
+		}
 	}
 	return out, nil
 }

@@ -45,45 +45,94 @@ type trouble struct {
 // ErrNoTable is the answer when a server has no such table.
 var ErrNoTable = errors.New("no such table")
 
-// Describe reads a table of a server.
+// Describe reads a table of a server; ErrNoTable when there is none.
 func Describe(ctx context.Context, q Querier, schema, table string) (*Description, error) {
-	d := &Description{Schema: schema, Name: table}
-	for _, read := range []func(context.Context, Querier) error{d.readTable, d.readColumns, d.readKeys, d.readForeignKeys, d.readTriggers} {
+	all, err := DescribeAll(ctx, q, schema, []string{table})
+	if err != nil {
+		return nil, err
+	}
+	if all[table] == nil {
+		return nil, fmt.Errorf("describe table %s.%s: %w", schema, table, ErrNoTable)
+	}
+	return all[table], nil
+}
+
+// DescribeAll reads some tables of one schema, in as many round trips as one
+// takes. A table that is not there is not in the answer.
+func DescribeAll(ctx context.Context, q Querier, schema string, tables []string) (map[string]*Description, error) {
+	r := &describer{schema: schema, found: map[string]*Description{}}
+	for _, t := range tables {
+		r.in = append(r.in, quoted(t))
+	}
+	if len(tables) == 0 {
+		return r.found, nil
+	}
+	for _, read := range []func(context.Context, Querier) error{r.readTables, r.readColumns, r.readKeys, r.readForeignKeys, r.readTriggers} {
 		if err := read(ctx, q); err != nil {
-			return nil, fmt.Errorf("describe table %s.%s: %w", schema, table, err)
+			return nil, fmt.Errorf("describe tables of %s: %w", schema, err)
 		}
 	}
-	return d, nil
+	for _, d := range r.found {
+		d.checkKey()
+	}
+	return r.found, nil
+}
+
+// describer reads several tables at a time.
+type describer struct {
+	schema string
+	in     []string // names as literals
+	found  map[string]*Description
+}
+
+// scanner reads a row whose first column is the table's name.
+type scanner func(into ...any) (*Description, error)
+
+// rows asks a view of information_schema about the tables.
+func (r *describer) rows(ctx context.Context, q Querier, query string, row func(scan scanner) error) error {
+	query = strings.NewReplacer("{schema}", quoted(r.schema), "{tables}", strings.Join(r.in, ",")).Replace(query)
+	return each(ctx, q, query, nil, func(rows *sql.Rows) error {
+		return row(func(into ...any) (*Description, error) {
+			var name string
+			if err := rows.Scan(append([]any{&name}, into...)...); err != nil {
+				return nil, err
+			}
+			if r.found[name] == nil {
+				return new(Description), nil // it came between two questions
+			}
+			return r.found[name], nil
+		})
+	})
 }
 
 func (d *Description) bad(format string, args ...any) {
 	d.troubles = append(d.troubles, trouble{text: fmt.Sprintf(format, args...)})
 }
 
-func (d *Description) readTable(ctx context.Context, q Querier) error {
-	var kind string
-	var engine sql.NullString
-	err := q.QueryRowContext(ctx, "SELECT TABLE_TYPE, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA=? AND TABLE_NAME=?", d.Schema, d.Name).Scan(&kind, &engine)
-	if errors.Is(err, sql.ErrNoRows) {
-		return ErrNoTable
-	}
-	if err != nil {
-		return err
-	}
-	if kind != "BASE TABLE" {
-		d.bad("it is a %s (list ordinary tables only)", strings.ToLower(kind))
-	} else if engine.String != "InnoDB" {
-		d.bad("its engine is %s, which has no transactions (ALTER TABLE … ENGINE=InnoDB)", engine.String)
-	}
-	return nil
+func (r *describer) readTables(ctx context.Context, q Querier) error {
+	return each(ctx, q, "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA="+quoted(r.schema)+" AND TABLE_NAME IN ("+strings.Join(r.in, ",")+")", nil, func(rows *sql.Rows) error {
+		d := &Description{Schema: r.schema}
+		var kind, engine string
+		if err := rows.Scan(&d.Name, &kind, &engine); err != nil {
+			return err
+		}
+		r.found[d.Name] = d
+		if kind != "BASE TABLE" {
+			d.bad("it is a %s (list ordinary tables only)", strings.ToLower(kind))
+		} else if engine != "InnoDB" {
+			d.bad("its engine is %s, which has no transactions (ALTER TABLE … ENGINE=InnoDB)", engine)
+		}
+		return nil
+	})
 }
 
-func (d *Description) readColumns(ctx context.Context, q Querier) error {
-	return each(ctx, q, `SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(CHARACTER_SET_NAME,''), COLUMN_DEFAULT, IS_NULLABLE='YES',
-		IFNULL(GENERATION_EXPRESSION,'')<>'' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA=? AND TABLE_NAME=? ORDER BY ORDINAL_POSITION`,
-		[]any{d.Schema, d.Name}, func(rows *sql.Rows) error {
+func (r *describer) readColumns(ctx context.Context, q Querier) error {
+	return r.rows(ctx, q, `SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(CHARACTER_SET_NAME,''), COLUMN_DEFAULT, IS_NULLABLE='YES',
+		IFNULL(GENERATION_EXPRESSION,'')<>'' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={schema} AND TABLE_NAME IN ({tables}) ORDER BY TABLE_NAME, ORDINAL_POSITION`,
+		func(scan scanner) error {
 			var c ColumnInfo
-			if err := rows.Scan(&c.Name, &c.Type, &c.FullType, &c.Charset, &c.Default, &c.Nullable, &c.Generated); err != nil {
+			d, err := scan(&c.Name, &c.Type, &c.FullType, &c.Charset, &c.Default, &c.Nullable, &c.Generated)
+			if err != nil {
 				return err
 			}
 			if strings.Contains(c.FullType, "COMPRESSED") {
@@ -94,13 +143,14 @@ func (d *Description) readColumns(ctx context.Context, q Querier) error {
 		})
 }
 
-func (d *Description) readKeys(ctx context.Context, q Querier) error {
-	err := each(ctx, q, `SELECT INDEX_NAME, IFNULL(COLUMN_NAME,''), SUB_PART IS NOT NULL FROM information_schema.STATISTICS
-		WHERE TABLE_SCHEMA=? AND TABLE_NAME=? AND NON_UNIQUE=0 ORDER BY INDEX_NAME, SEQ_IN_INDEX`,
-		[]any{d.Schema, d.Name}, func(rows *sql.Rows) error {
+func (r *describer) readKeys(ctx context.Context, q Querier) error {
+	return r.rows(ctx, q, `SELECT TABLE_NAME, INDEX_NAME, IFNULL(COLUMN_NAME,''), SUB_PART IS NOT NULL FROM information_schema.STATISTICS
+		WHERE TABLE_SCHEMA={schema} AND TABLE_NAME IN ({tables}) AND NON_UNIQUE=0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX`,
+		func(scan scanner) error {
 			var index, column string
 			var prefix bool
-			if err := rows.Scan(&index, &column, &prefix); err != nil {
+			d, err := scan(&index, &column, &prefix)
+			if err != nil {
 				return err
 			}
 			switch {
@@ -113,7 +163,10 @@ func (d *Description) readKeys(ctx context.Context, q Querier) error {
 			}
 			return nil
 		})
-	if err == nil && len(d.Key) == 0 {
+}
+
+func (d *Description) checkKey() {
+	if len(d.Key) == 0 {
 		d.bad("it has no primary key (ALTER TABLE … ADD PRIMARY KEY)")
 	}
 	for _, k := range d.Key {
@@ -121,33 +174,47 @@ func (d *Description) readKeys(ctx context.Context, q Querier) error {
 			d.bad("column %s of its primary key is generated (use a stored value)", k)
 		}
 	}
-	return err
 }
 
-func (d *Description) readForeignKeys(ctx context.Context, q Querier) error {
-	return each(ctx, q, `SELECT CONSTRAINT_NAME, UPDATE_RULE, DELETE_RULE FROM information_schema.REFERENTIAL_CONSTRAINTS
-		WHERE (CONSTRAINT_SCHEMA=? AND TABLE_NAME=?) OR (UNIQUE_CONSTRAINT_SCHEMA=? AND REFERENCED_TABLE_NAME=?)`,
-		[]any{d.Schema, d.Name, d.Schema, d.Name}, func(rows *sql.Rows) error {
-			var name, onUpdate, onDelete string
-			if err := rows.Scan(&name, &onUpdate, &onDelete); err != nil {
-				return err
-			}
-			d.References = true
-			for _, rule := range []string{onUpdate, onDelete} {
-				if rule == "CASCADE" || rule == "SET NULL" || rule == "SET DEFAULT" {
-					d.bad("foreign key %s does %s, whose effect is not in the binary log (make it RESTRICT)", name, rule)
-					break
+// Bits of a foreign key's type in InnoDB's own view of it.
+const foreignEffects = 1 | 2 | 4 | 8 // ON DELETE and ON UPDATE, CASCADE and SET NULL
+
+// readForeignKeys asks InnoDB's dictionary. The standard view opens every
+// table of the server for this question, and has been seen to crash MariaDB
+// 10.11 while others did the same.
+func (r *describer) readForeignKeys(ctx context.Context, q Querier) error {
+	for _, end := range []string{"FOR_NAME", "REF_NAME"} {
+		var names []string
+		for _, t := range r.in {
+			names = append(names, "SELECT "+t+" AS tbl, CONCAT(CAST(CONVERT("+quoted(r.schema)+" USING filename) AS BINARY),'/',CAST(CONVERT("+t+" USING filename) AS BINARY)) AS file")
+		}
+		err := r.rows(ctx, q, "SELECT t.tbl, f.ID, f.TYPE FROM information_schema.INNODB_SYS_FOREIGN f JOIN ("+strings.Join(names, " UNION ALL ")+") t ON CAST(f."+end+" AS BINARY)=t.file",
+			func(scan scanner) error {
+				var id string
+				var kind int64
+				d, err := scan(&id, &kind)
+				if err != nil {
+					return err
 				}
-			}
-			return nil
-		})
+				d.References = true
+				if kind&foreignEffects != 0 {
+					d.bad("foreign key %s changes rows of another table, which the binary log does not show (make it RESTRICT)", id)
+				}
+				return nil
+			})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (d *Description) readTriggers(ctx context.Context, q Querier) error {
-	return each(ctx, q, "SELECT TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA=? AND EVENT_OBJECT_TABLE=?",
-		[]any{d.Schema, d.Name}, func(rows *sql.Rows) error {
+func (r *describer) readTriggers(ctx context.Context, q Querier) error {
+	return r.rows(ctx, q, "SELECT EVENT_OBJECT_TABLE, TRIGGER_NAME FROM information_schema.TRIGGERS WHERE EVENT_OBJECT_SCHEMA={schema} AND EVENT_OBJECT_TABLE IN ({tables})",
+		func(scan scanner) error {
 			var name string
-			if err := rows.Scan(&name); err != nil {
+			d, err := scan(&name)
+			if err != nil {
 				return err
 			}
 			d.troubles = append(d.troubles, trouble{targetOnly: true, text: fmt.Sprintf(
