@@ -35,6 +35,7 @@ type cli struct {
 
 	Console ConsoleCmd `cmd:"" help:"Run a console: documents, snapshots, planes and moves."`
 	Gateway GatewayCmd `cmd:"" help:"Run a unit's gateway."`
+	DBProxy DBProxyCmd `cmd:"" name:"dbproxy" help:"Run a unit's database proxy."`
 	DBSync  DBSyncCmd  `cmd:"" name:"dbsync" help:"Run the lanes into a unit's database."`
 	App     AppCmd     `cmd:"" help:"Run the demo shop of a unit."`
 	WAN     WANCmd     `cmd:"" name:"wan" help:"Run the relay between the sites of a sandbox."`

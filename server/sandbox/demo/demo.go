@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/server/ids"
 	"github.com/atoll-live/atoll/server/sandbox"
 	"github.com/atoll-live/atoll/server/sandbox/audit"
 	"github.com/atoll-live/atoll/server/sandbox/load"
@@ -21,6 +21,7 @@ type Config struct {
 	Info     *sandbox.Info
 	Duration time.Duration
 	Rate     float64
+	Canaries int    // 20 when zero
 	Moves    bool   // move a share of the buckets to the second unit and back
 	Break    string // the negative control at work, "" for none
 	WANRTT   time.Duration
@@ -108,7 +109,7 @@ func (r *run) prepare(ctx context.Context) error {
 func (r *run) drive(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	worker, err := newIDs(ctx, r.client, r.cfg)
+	worker, err := ids.New(ids.Config{Unit: r.cfg.Info.Units[0].Code, Consoles: r.cfg.Info.Console, Log: r.cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (r *run) drive(ctx context.Context) error {
 		return err
 	}
 	cfg := load.Config{
-		Host: r.cfg.Info.Host, Duration: r.cfg.Duration, Rate: r.cfg.Rate, Products: products, Seed: r.cfg.Seed,
+		Host: r.cfg.Info.Host, Duration: r.cfg.Duration, Rate: r.cfg.Rate, Products: products, Seed: r.cfg.Seed, Canaries: r.cfg.Canaries,
 		Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
 	}
 	if r.cfg.Moves {
@@ -130,17 +131,21 @@ func (r *run) drive(ctx context.Context) error {
 	r.screen.begin(r.cfg, began)
 	var wg sync.WaitGroup
 	loaded := make(chan struct{})
-	var moveErr, loadErr error
-	wg.Go(func() { worker.Run(ctx) })
+	var moveErr, idErr error
+	wg.Go(func() {
+		if idErr = worker.Run(ctx); ctx.Err() != nil {
+			idErr = nil
+		}
+	})
 	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
 	if r.cfg.Moves {
 		wg.Go(func() { moveErr = r.moveThereAndBack(ctx, began) })
 	}
-	loadErr = r.load.Run(ctx)
+	loadErr := r.load.Run(ctx)
 	close(loaded)
 	cancel(errLoadOver)
 	wg.Wait()
-	return errors.Join(loadErr, moveErr)
+	return errors.Join(loadErr, moveErr, idErr)
 }
 
 var errLoadOver = errors.New("the load is over")

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/atoll-live/atoll/server/sandbox"
+	"github.com/atoll-live/atoll/server/sandbox/demo"
+)
+
+// TrafficFlags say what traffic to make.
+type TrafficFlags struct {
+	Seconds  int     `default:"90" placeholder:"S" help:"How long buyers come."`
+	Rate     float64 `default:"150" placeholder:"R" help:"Orders a second offered, over HTTP and SQL together."`
+	Canaries int     `default:"20" placeholder:"N" help:"Buyers who write every 100 ms while their keys move."`
+	Seed     uint64  `help:"Seed of buyers and choices; a random one when zero."`
+	Report   string  `placeholder:"FILE" help:"File for the report."`
+}
+
+func (f *TrafficFlags) validate() error {
+	switch {
+	case f.Seconds < 1 || f.Seconds > 24*3600:
+		return usageError(fmt.Errorf("--seconds %d: want 1 to 86400", f.Seconds))
+	case f.Rate <= 0 || f.Rate > 100_000:
+		return usageError(fmt.Errorf("--rate %v: want more than 0, up to 100000", f.Rate))
+	case f.Canaries < 1 || f.Canaries > 1000:
+		return usageError(fmt.Errorf("--canaries %d: want 1 to 1000", f.Canaries))
+	}
+	return nil
+}
+
+func (f *TrafficFlags) run(ctx context.Context, info *sandbox.Info, moves bool, out *Output) error {
+	report, err := demo.Run(ctx, demo.Config{
+		Info: info, Duration: time.Duration(f.Seconds) * time.Second, Rate: f.Rate, Canaries: f.Canaries, Seed: f.Seed, Moves: moves,
+		Break: info.Break, WANRTT: time.Duration(info.WAN.RTTMs) * time.Millisecond, Report: f.Report,
+		Out: out.Stderr, Terminal: isTerminal(out.Stderr),
+	})
+	if err != nil {
+		return err
+	}
+	if out.Format == "json" || out.Format == "yaml" {
+		if err := out.Print(report, nil); err != nil {
+			return err
+		}
+	}
+	if report.Verdict != demo.Pass {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// SandboxLoadCmd is the shop's traffic with the auditor, without moves.
+type SandboxLoadCmd struct {
+	TrafficFlags
+	Dir string `default:".atoll/sandbox" help:"Directory of the sandbox."`
+}
+
+// Run makes the traffic and judges it.
+func (c *SandboxLoadCmd) Run(ctx context.Context, out *Output) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	info, err := sandbox.ReadInfo(c.Dir)
+	if err != nil {
+		return sandboxError(err)
+	}
+	return c.run(ctx, info, false, out)
+}
+
+// SandboxDemoCmd brings a sandbox up, runs load and two moves over it, judges,
+// and takes it down again.
+type SandboxDemoCmd struct {
+	TrafficFlags
+	Dir      string        `default:".atoll/demo" help:"Directory of the sandbox; what a former demo left there is removed."`
+	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
+	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row or no-route."`
+	Keep     bool          `help:"Leave the sandbox running."`
+}
+
+// demoSecondsMin leaves room for two moves with the canaries around them.
+const demoSecondsMin = 20
+
+// Run is the main job from end to end.
+func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if c.Seconds < demoSecondsMin {
+		return usageError(fmt.Errorf("--seconds %d: want at least %d, so that two moves fit in", c.Seconds, demoSecondsMin))
+	}
+	up := SandboxUpCmd{
+		Dir: c.Dir, PortBase: c.PortBase, Units: 2, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
+		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true, Break: c.Break,
+	}
+	info, err := bringUp(ctx, up.options(), out)
+	if err != nil {
+		return sandboxError(err)
+	}
+	if !c.Keep {
+		defer func() { err = errors.Join(err, c.down(ctx)) }()
+	}
+	return c.run(ctx, info, true, out)
+}
+
+// down stops the sandbox also when ctx has ended by Ctrl-C.
+func (c *SandboxDemoCmd) down(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	_, err := sandbox.Down(ctx, c.Dir, nil)
+	return err
+}
