@@ -131,7 +131,7 @@ func (c *GetCmd) Run(ctx context.Context, out *Output) error {
 		return out.JSON(docs)
 	case out.Format == "json":
 		data, err = space.JSON(docs...)
-	default:
+	case len(docs) > 0:
 		data, err = space.YAML(docs...)
 	}
 	if err != nil {

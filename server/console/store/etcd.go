@@ -51,6 +51,8 @@ const (
 	etcdQuotaBytes      = 4 << 30
 	etcdRetention       = "1h"
 	defaultStart        = 30 * time.Second
+	soleTickMs          = 20
+	soleElectionMs      = 200
 	soleMemberPeer      = "http://127.0.0.1:2380" // a name in the member list; nobody listens there
 )
 
@@ -117,6 +119,8 @@ func etcdConfig(cfg EtcdConfig) (*embed.Config, *atomic.Bool, error) {
 	ec.InitialCluster = cfg.InitialCluster
 	if ec.InitialCluster == "" {
 		ec.InitialCluster = cfg.Name + "=" + peer
+		// A member that is alone has nobody to wait for at its start.
+		ec.TickMs, ec.ElectionMs = soleTickMs, soleElectionMs
 	}
 	ec.MaxTxnOps, ec.MaxRequestBytes = MaxTxnOps, etcdMaxRequestBytes
 	ec.QuotaBackendBytes = etcdQuotaBytes
