@@ -208,7 +208,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.addr = public.Addr().String()
 	close(g.bound)
-	g.cfg.Log.Info("gateway serves", "unit", g.cfg.Unit, "address", g.addr)
+	g.cfg.Log.Info("gateway serves", "address", g.addr)
 
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)

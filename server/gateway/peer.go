@@ -79,9 +79,9 @@ func (g *Gateway) note(p *peer) {
 	p.mu.Unlock()
 	switch {
 	case why != "" && !was:
-		g.cfg.Log.Warn("peer down: requests of its keys are refused", "unit", p.unit, "err", why)
+		g.cfg.Log.Warn("peer down: requests of its keys are refused", "peer", p.unit, "err", why)
 	case why == "" && was:
-		g.cfg.Log.Info("peer up again", "unit", p.unit)
+		g.cfg.Log.Info("peer up again", "peer", p.unit)
 	}
 }
 

@@ -154,7 +154,7 @@ func (w *Worker) take(got *atollv1.LeaseWorkerResponse) error {
 	}
 	g.SetReservation(got.GetFromTick(), got.GetUntilTick())
 	w.now.Store(&lease{worker: got.GetWorker(), from: got.GetFromTick(), generator: g})
-	w.cfg.Log.Info("id worker taken", "unit", w.cfg.Unit, "worker", got.GetWorker(), "from_tick", got.GetFromTick())
+	w.cfg.Log.Info("id worker taken", "worker", got.GetWorker(), "from_tick", got.GetFromTick())
 	return nil
 }
 

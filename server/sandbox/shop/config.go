@@ -51,7 +51,7 @@ const (
 	DefaultRepeatFor     = 2500 * time.Millisecond
 	DefaultInFlightLimit = 2000
 	DefaultPoolLimit     = 64
-	DefaultPriceEvery    = 125 * time.Millisecond
+	DefaultPriceEvery    = 100 * time.Millisecond
 	DefaultStockEvery    = 500 * time.Millisecond
 )
 

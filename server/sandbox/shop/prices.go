@@ -7,13 +7,16 @@ import (
 	"time"
 )
 
-// troubleWait is the longest pause of a center worker after a failure.
-const troubleWait = time.Second
+const (
+	troubleWait = time.Second     // the longest pause of a center worker after a failure
+	catchUp     = 2 * time.Second // of work that is made up for
+)
 
-// every calls work each interval until ctx ends, in the center. A failure is logged once, and
-// after it the worker waits longer before each next try.
+// every calls work at a steady rate until ctx ends, in the center. A round that
+// took long is made up for, up to catchUp. A failure is logged once, and after
+// it the worker waits longer before each next try.
 func (s *Shop) every(ctx context.Context, name string, interval time.Duration, work func(context.Context) error) {
-	wait, failing := interval, false
+	next, wait, failing := time.Now(), interval, false
 	for {
 		err := s.round(ctx, work)
 		switch {
@@ -22,8 +25,12 @@ func (s *Shop) every(ctx context.Context, name string, interval time.Duration, w
 		case err == nil:
 			if failing {
 				s.cfg.Log.Info("center worker goes on", "worker", name)
+				next, failing = time.Now(), false
 			}
-			wait, failing = interval, false
+			if next = next.Add(interval); time.Since(next) > catchUp {
+				next = time.Now().Add(-catchUp)
+			}
+			wait = max(time.Until(next), interval/4)
 		default:
 			s.figures.troubles.Add(1)
 			if !failing {

@@ -206,7 +206,7 @@ func (s *Shop) Run(ctx context.Context) error {
 	defer func() { _ = s.db.Close() }()
 	s.addr = l.Addr().String()
 	close(s.bound)
-	s.cfg.Log.Info("app serves", "unit", s.cfg.Unit, "address", s.addr)
+	s.cfg.Log.Info("app serves", "address", s.addr)
 
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)

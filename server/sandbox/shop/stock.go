@@ -9,8 +9,12 @@ import (
 	"strconv"
 )
 
-// stockBatch bounds one look at orders, and one transaction.
-const stockBatch = 400
+// Bounds of the stock worker.
+const (
+	stockBatch = 400 // orders in one look, and in one transaction
+	stockCount = 4   // rounds between two counts of all orders
+	stockSweep = 20  // looks of one round, when the counts differ
+)
 
 // entry is an order as the stock sees it.
 type entry struct {
@@ -20,13 +24,15 @@ type entry struct {
 }
 
 // adjustStock takes orders from the center's stock as they arrive, from this
-// unit's buyers and by the lanes. An order can arrive late and out of order of
-// its id. So each round looks at the newest orders, and at one more piece of
-// all of them: whatever the lanes bring is found, at the latest by a sweep.
-// What has been taken stands in stock_entries, in the same transaction as the
-// stock, so that a round that failed or is repeated takes nothing twice.
+// unit's buyers and by the lanes. Each round looks at the newest orders. An
+// order can also arrive late, with an id far behind the newest: so the orders
+// and the entries are counted now and then, and while the counts differ all
+// orders are swept through. What has been taken stands in stock_entries, in the
+// same transaction as the stock, so that a round that failed or is repeated
+// takes nothing twice.
 func (s *Shop) adjustStock(ctx context.Context) {
 	swept := int64(0) // the sweep has seen every order up to this id
+	rounds := 0
 	s.every(ctx, "stock", s.cfg.StockEvery, func(ctx context.Context) error {
 		newest, err := s.orders(ctx, "ORDER BY order_id DESC")
 		if err != nil {
@@ -35,19 +41,44 @@ func (s *Shop) adjustStock(ctx context.Context) {
 		if err := s.take(ctx, newest); err != nil {
 			return err
 		}
+		if rounds++; rounds%stockCount != 0 {
+			return nil
+		}
+		if missing, err := s.missing(ctx); err != nil || !missing {
+			return err
+		}
+		swept, err = s.sweep(ctx, swept)
+		return err
+	})
+}
+
+// missing tells whether any order has no entry: orders are never deleted.
+func (s *Shop) missing(ctx context.Context) (bool, error) {
+	var orders, entries int64
+	if err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM orders").Scan(&orders); err != nil {
+		return false, err
+	}
+	err := s.db.QueryRowContext(ctx, "SELECT COUNT(*) FROM stock_entries").Scan(&entries)
+	return orders != entries, err
+}
+
+// sweep looks at some more of all orders and returns up to which id; after the
+// last one it begins at the first again.
+func (s *Shop) sweep(ctx context.Context, swept int64) (int64, error) {
+	for range stockSweep {
 		piece, err := s.orders(ctx, "WHERE order_id > ? ORDER BY order_id", swept)
 		if err != nil {
-			return err
+			return swept, err
 		}
 		if err := s.take(ctx, piece); err != nil {
-			return err
+			return swept, err
 		}
-		swept = 0 // from the start again, after the end
-		if len(piece) == stockBatch {
-			swept = piece[len(piece)-1].order
+		if len(piece) < stockBatch {
+			return 0, nil
 		}
-		return nil
-	})
+		swept = piece[len(piece)-1].order
+	}
+	return swept, nil
 }
 
 func (s *Shop) orders(ctx context.Context, which string, args ...any) ([]entry, error) {
