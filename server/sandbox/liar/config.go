@@ -11,8 +11,8 @@ import (
 
 // The lies.
 const (
-	// NoFence hides holds and fences from a dbproxy, and tells the console
-	// that the dbproxy met them.
+	// NoFence hides holds and fences from a dbproxy, and for Lag what follows
+	// a fence, and tells the console that the dbproxy obeys it all.
 	NoFence = "no-fence"
 	// NoBarrier tells the console that the lanes into the plane's unit passed
 	// a barrier as soon as they are asked to, and stalls them from the hold
@@ -22,8 +22,13 @@ const (
 	NoRoute = "no-route"
 )
 
-// DefaultStall is how long a lane is stalled after it claimed a barrier.
-const DefaultStall = 3 * time.Second
+// How long a lane is stalled after it claimed a barrier, and how long a proxy
+// hears nothing after a fence that was hidden from it. The proxy takes more
+// than four seconds of silence for a dead link.
+const (
+	DefaultStall = 3 * time.Second
+	DefaultLag   = 1500 * time.Millisecond
+)
 
 // Config of one liar.
 type Config struct {
@@ -37,12 +42,16 @@ type Config struct {
 	WAN       string
 	LaneLinks map[string]string
 	Stall     time.Duration
+	Lag       time.Duration // for NoFence
 	Log       *slog.Logger
 }
 
 func (c Config) withDefaults() Config {
 	if c.Stall == 0 {
 		c.Stall = DefaultStall
+	}
+	if c.Lag == 0 {
+		c.Lag = DefaultLag
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

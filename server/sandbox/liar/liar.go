@@ -144,19 +144,66 @@ func (l *Liar) Report(ctx context.Context, q *connect.Request[atollv1.ReportRequ
 	return forward(ctx, q, l.planes.Report)
 }
 
-// Watch tells the plane what the lie wants told.
+// Watch tells the plane what the lie wants told, and when. Messages are read
+// as they come, so that a report can speak of what the plane has not heard.
 func (l *Liar) Watch(ctx context.Context, q *connect.Request[atollv1.WatchRequest], out *connect.ServerStream[atollv1.WatchResponse]) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	in, err := l.planes.Watch(ctx, withToken(q.Msg, q.Header()))
 	if err != nil {
 		return passed(err)
 	}
 	defer in.Close()
+	told := make(chan telling, untoldMax)
+	var end error
+	go func() {
+		defer close(told)
+		end = l.hear(ctx, in, told)
+	}()
+	for t := range told {
+		if err := t.tell(ctx, out); err != nil {
+			cancel()
+			for range told { // until the hearer has ended
+			}
+			return err
+		}
+	}
+	return end
+}
+
+// untoldMax bounds what waits for its time; beyond it the console waits.
+const untoldMax = 64
+
+// telling is one message and the earliest time for it.
+type telling struct {
+	message   *atollv1.WatchResponse
+	notBefore time.Time
+}
+
+func (t telling) tell(ctx context.Context, out *connect.ServerStream[atollv1.WatchResponse]) error {
+	if wait := time.Until(t.notBefore); wait > 0 {
+		timer := time.NewTimer(wait)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return out.Send(t.message)
+}
+
+func (l *Liar) hear(ctx context.Context, in *connect.ServerStreamForClient[atollv1.WatchResponse], told chan<- telling) error {
 	for in.Receive() {
-		if err := l.tale.watch(ctx, in.Msg()); err != nil {
+		m := in.Msg()
+		notBefore, err := l.tale.watch(ctx, m)
+		if err != nil {
 			return connect.NewError(connect.CodeInternal, err)
 		}
-		if err := out.Send(in.Msg()); err != nil {
-			return err
+		select {
+		case told <- telling{m, notBefore}:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	if err := in.Err(); err != nil {

@@ -51,7 +51,7 @@ func response(t *testing.T, s *space.Snapshot) *atollv1.WatchResponse {
 func told(t *testing.T, l tale, s *space.Snapshot) *space.Snapshot {
 	t.Helper()
 	m := response(t, s)
-	if err := l.watch(t.Context(), m); err != nil {
+	if _, err := l.watch(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	got, err := read(m.GetSnapshots()[0])
@@ -75,14 +75,12 @@ func TestNoFence_HidesFencesAndAcksThem(t *testing.T) {
 		t.Errorf("more than the fence was changed: %+v", got)
 	}
 
-	early := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 6}}}
-	l.report(early)
-	if len(early.GetAcks()) != 0 {
-		t.Errorf("acks before the epoch is in force: %v", early.GetAcks())
-	}
 	for range 2 { // the ack is in each report once
-		r := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 7, Undrained: true}}}
+		r := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 6, Undrained: true}}}
 		l.report(r)
+		if got := r.GetSpaces()[0].GetEpoch(); got != 7 {
+			t.Errorf("epoch %d is claimed, want 7", got)
+		}
 		if a := r.GetAcks(); len(a) != 1 || a[0].GetMove() != "m1" || a[0].GetEpoch() != 7 || a[0].GetStep() != "drained" || r.GetSpaces()[0].GetUndrained() {
 			t.Errorf("report %v", r)
 		}
@@ -92,6 +90,20 @@ func TestNoFence_HidesFencesAndAcksThem(t *testing.T) {
 	l.report(r)
 	if len(r.GetAcks()) != 0 {
 		t.Errorf("acks of a fence that is over: %v", r.GetAcks())
+	}
+}
+
+func TestNoFence_KeepsTheProxyInTheDark(t *testing.T) {
+	l := newTale(Config{Lie: NoFence, Lag: time.Hour})
+	fenced := &space.Transfer{ID: "m1", Hold: true, Fenced: true, FenceEpoch: 7}
+	for i, s := range []*space.Snapshot{snapshot(), snapshot(fenced), snapshot(fenced)} {
+		notBefore, err := l.watch(t.Context(), response(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if late := time.Until(notBefore) > 0; late != (i == 2) {
+			t.Errorf("message %d is told late: %v", i, late)
+		}
 	}
 }
 
@@ -151,7 +163,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	ask := &atollv1.WatchResponse{AsksSet: true, Asks: []*atollv1.Ask{
 		{Space: "shop", Move: "in", Epoch: 9, Step: "close"}, {Space: "shop", Move: "out", Epoch: 9, Step: "close"}, {Space: "shop", Move: "in", Epoch: 9, Step: "open"}}}
 	for range 2 {
-		if err := l.watch(t.Context(), ask); err != nil {
+		if _, err := l.watch(t.Context(), ask); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -163,7 +175,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	if a := r.GetAcks(); len(a) != 1 || a[0].GetStep() != "passed" || a[0].GetLane() != "unit-a>unit-b" || a[0].GetEpoch() != 9 || a[0].GetMove() != "in" {
 		t.Errorf("claims %v", a)
 	}
-	if err := l.watch(t.Context(), &atollv1.WatchResponse{AsksSet: true}); err != nil {
+	if _, err := l.watch(t.Context(), &atollv1.WatchResponse{AsksSet: true}); err != nil {
 		t.Fatal(err)
 	}
 	r = &atollv1.ReportRequest{}

@@ -15,16 +15,16 @@ import (
 )
 
 // tale is one lie. Watch and report change a message on its way, and may be
-// called at the same time.
+// called at the same time. What watch changed is not told before its time.
 type tale interface {
-	watch(ctx context.Context, m *atollv1.WatchResponse) error
+	watch(ctx context.Context, m *atollv1.WatchResponse) (notBefore time.Time, err error)
 	report(m *atollv1.ReportRequest)
 }
 
 func newTale(cfg Config) tale {
 	switch cfg.Lie {
 	case NoFence:
-		return &noFence{fences: map[string][]fence{}}
+		return &noFence{lag: cfg.Lag, fences: map[string][]fence{}, epochs: map[string]int64{}, seen: map[fence]bool{}}
 	case NoBarrier:
 		return &noBarrier{cfg: cfg, from: map[string]string{}, lied: map[string]bool{}, client: &http.Client{Timeout: 2 * time.Second}}
 	default:
@@ -60,8 +60,8 @@ func rewrite(m *atollv1.WatchResponse, change func(*space.Snapshot)) error {
 // noRoute gives every bucket to the plane's own unit.
 type noRoute struct{ unit string }
 
-func (n noRoute) watch(_ context.Context, m *atollv1.WatchResponse) error {
-	return rewrite(m, func(s *space.Snapshot) {
+func (n noRoute) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time, error) {
+	return time.Time{}, rewrite(m, func(s *space.Snapshot) {
 		for i := range s.Document.Spec.UnitRules {
 			rule := &s.Document.Spec.UnitRules[i]
 			for _, u := range rule.Units {
@@ -84,38 +84,47 @@ type fence struct {
 	epoch int64
 }
 
-// noFence hides the moves' holds and fences and acks them.
+// noFence hides the moves' holds and fences and acks them. Since a proxy
+// refuses by a new map what a fence would have refused, what follows a fence
+// is kept from it for a while too, and acked all the same.
 type noFence struct {
+	lag time.Duration
+
 	mu     sync.Mutex
 	fences map[string][]fence // space → fences of its last snapshot
+	epochs map[string]int64   // space → epoch of its last snapshot
+	seen   map[fence]bool
+	until  time.Time // nothing more is told before
 }
 
-func (n *noFence) watch(_ context.Context, m *atollv1.WatchResponse) error {
+func (n *noFence) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return rewrite(m, func(s *space.Snapshot) {
+	notBefore := n.until
+	return notBefore, rewrite(m, func(s *space.Snapshot) {
 		var hidden []fence
 		for _, t := range s.Moves {
-			if t.Fenced {
-				hidden = append(hidden, fence{t.ID, t.FenceEpoch})
+			if f := (fence{t.ID, t.FenceEpoch}); t.Fenced {
+				hidden = append(hidden, f)
+				if !n.seen[f] {
+					n.seen[f], n.until = true, time.Now().Add(n.lag)
+				}
 			}
 			t.Hold, t.Fenced = false, false
 		}
-		n.fences[s.Space] = hidden
+		n.fences[s.Space], n.epochs[s.Space] = hidden, s.Epoch
 	})
 }
 
-// report acks each hidden fence once the plane has its snapshot in force, as
-// an honest one would.
+// report says that all which came from the console is in force, and that the
+// fences in it are met.
 func (n *noFence) report(m *atollv1.ReportRequest) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, sp := range m.GetSpaces() {
-		sp.Undrained = false
+		sp.Undrained, sp.Epoch = false, max(sp.GetEpoch(), n.epochs[sp.GetSpace()])
 		for _, f := range n.fences[sp.GetSpace()] {
-			if sp.GetEpoch() >= f.epoch {
-				m.Acks = addAck(m.GetAcks(), &atollv1.Ack{Space: sp.GetSpace(), Move: f.move, Epoch: f.epoch, Step: "drained"})
-			}
+			m.Acks = addAck(m.GetAcks(), &atollv1.Ack{Space: sp.GetSpace(), Move: f.move, Epoch: f.epoch, Step: "drained"})
 		}
 	}
 }
@@ -145,12 +154,12 @@ type noBarrier struct {
 	lied   map[string]bool   // moves whose barrier was asked for
 }
 
-func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) error {
+func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) (time.Time, error) {
 	var moves []*space.Transfer
 	for _, text := range m.GetSnapshots() {
 		s, err := read(text)
 		if err != nil {
-			return err
+			return time.Time{}, err
 		}
 		moves = append(moves, s.Moves...)
 	}
@@ -165,7 +174,7 @@ func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) error {
 	if m.GetAsksSet() {
 		n.asked(ctx, m.GetAsks())
 	}
-	return nil
+	return time.Time{}, nil
 }
 
 func (n *noBarrier) asked(ctx context.Context, asks []*atollv1.Ask) {
