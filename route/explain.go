@@ -105,7 +105,7 @@ func (e *Explanation) request(t *Table, r Request, d *Decision) {
 	}
 	if d.Key != "" && d.Unit != h.unit {
 		e.say("unit %s does not own the key: the request is corrected", h.unit)
-	} else if d.Unit != h.unit {
+	} else if d.Unit != h.unit && d.Unit != "" {
 		e.say("unit %s may not serve the request: it is corrected", h.unit)
 	}
 }

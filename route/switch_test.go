@@ -147,7 +147,10 @@ func TestPlanRefuses(t *testing.T) {
 
 // drawSpace draws a rule over units a, b and c with lists of any order.
 func drawSpace(t *rapid.T) *space.Space {
-	modulo := rapid.IntRange(3, 60).Draw(t, "modulo")
+	return drawSpaceOf(t, rapid.IntRange(3, 60).Draw(t, "modulo"))
+}
+
+func drawSpaceOf(t *rapid.T, modulo int) *space.Space {
 	doc := &space.Space{Spec: space.Spec{Code: "s"}}
 	rule := space.UnitRule{ID: "r", VariableFunction: space.FunctionBKDR, Modulo: modulo}
 	owner := rapid.SliceOfN(rapid.IntRange(0, 2), modulo, modulo).Draw(t, "owners")
