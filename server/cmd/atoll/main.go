@@ -20,25 +20,25 @@ import (
 type cli struct {
 	Output string `short:"o" placeholder:"table|json|yaml" help:"How to print the result on standard output."`
 
-	Validate ValidateCmd `cmd:"" help:"Say what is wrong with documents, before they are applied."`
-	Explain  ExplainCmd  `cmd:"" help:"Say where a request or a key goes, and why."`
+	Validate ValidateCmd `cmd:"" group:"documents" help:"Say what is wrong with documents, before they are applied."`
+	Explain  ExplainCmd  `cmd:"" group:"documents" help:"Say where a request or a key goes, and why."`
 
-	Apply   ApplyCmd   `cmd:"" help:"Put documents in force, all or none."`
-	Get     GetCmd     `cmd:"" help:"Give documents back, as apply takes them."`
-	Diff    DiffCmd    `cmd:"" help:"Compare documents with those in force."`
-	History HistoryCmd `cmd:"" help:"Tell how a document came to be."`
-	Audit   AuditCmd   `cmd:"" help:"Tell who changed what."`
-	Planes  PlanesCmd  `cmd:"" help:"List the processes that obey the console, or forget one."`
-	Lanes   LanesCmd   `cmd:"" help:"List the directions of data sync, with their lag and parked rows."`
+	Apply   ApplyCmd   `cmd:"" group:"documents" help:"Put documents in force, all or none."`
+	Get     GetCmd     `cmd:"" group:"documents" help:"Give documents back, as apply takes them."`
+	Diff    DiffCmd    `cmd:"" group:"documents" help:"Compare documents with those in force."`
+	History HistoryCmd `cmd:"" group:"documents" help:"Tell how a document came to be."`
+	Audit   AuditCmd   `cmd:"" group:"documents" help:"Tell who changed what."`
+	Planes  PlanesCmd  `cmd:"" group:"state" help:"List the processes that obey the console, or forget one."`
+	Lanes   LanesCmd   `cmd:"" group:"state" help:"List the directions of data sync, with their lag and parked rows."`
 
-	Sandbox SandboxCmd `cmd:"" help:"Run everything on one machine: two sites, a console and the network between them."`
+	Sandbox SandboxCmd `cmd:"" group:"sandbox" help:"Run everything on one machine: two sites, a console and the network between them."`
 
-	Console ConsoleCmd `cmd:"" help:"Run a console: documents, snapshots, planes and moves."`
-	Gateway GatewayCmd `cmd:"" help:"Run a unit's gateway."`
-	DBProxy DBProxyCmd `cmd:"" name:"dbproxy" help:"Run a unit's database proxy."`
-	DBSync  DBSyncCmd  `cmd:"" name:"dbsync" help:"Run the lanes into a unit's database."`
-	App     AppCmd     `cmd:"" help:"Run the demo shop of a unit."`
-	WAN     WANCmd     `cmd:"" name:"wan" help:"Run the relay between the sites of a sandbox."`
+	Console ConsoleCmd `cmd:"" group:"process" help:"Run a console: documents, snapshots, planes and moves."`
+	Gateway GatewayCmd `cmd:"" group:"process" help:"Run a unit's gateway."`
+	DBProxy DBProxyCmd `cmd:"" group:"process" name:"dbproxy" help:"Run a unit's database proxy."`
+	DBSync  DBSyncCmd  `cmd:"" group:"process" name:"dbsync" help:"Run the lanes into a unit's database."`
+	App     AppCmd     `cmd:"" group:"process" help:"Run the demo shop of a unit."`
+	WAN     WANCmd     `cmd:"" group:"process" name:"wan" help:"Run the relay between the sites of a sandbox."`
 }
 
 func main() {
@@ -66,6 +66,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (code int
 		kong.Name("atoll"),
 		kong.Description("Run one application live in several data centers at once."),
 		kong.Writers(stdout, stderr),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.ExplicitGroups([]kong.Group{
+			{Key: "documents", Title: "Documents:"},
+			{Key: "state", Title: "Units, planes and lanes:"},
+			{Key: "sandbox", Title: "On one machine:"},
+			{Key: "process", Title: "Processes of an installation:"},
+		}),
 		kong.Exit(func(code int) { panic(ended(code)) }),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 	)

@@ -43,7 +43,7 @@ func sandboxError(err error) error {
 // SandboxUpCmd starts a sandbox.
 type SandboxUpCmd struct {
 	Dir           string        `default:".atoll/sandbox" help:"Directory of the sandbox, made when it is not there."`
-	PortBase      int           `default:"7200" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	PortBase      int           `default:"7200" placeholder:"7200" help:"First of its 100 ports on 127.0.0.1."`
 	Units         int           `default:"2" placeholder:"2" help:"Number of units."`
 	Cells         int           `default:"1" placeholder:"1" help:"Cells of each unit."`
 	Consoles      int           `default:"1" placeholder:"1" help:"Number of consoles; one stands at the witness."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"log/slog"
 
 	"github.com/atoll-live/atoll/server/sandbox/wan"
 )
@@ -17,7 +18,7 @@ func (c *WANCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return usageError(err)
 	}
-	r, err := wan.New(cfg, siteLog(out, "wan", ""))
+	r, err := wan.New(cfg, slog.New(slog.NewTextHandler(out.Stderr, nil)).With("plane", "wan"))
 	if err != nil {
 		return usageError(err)
 	}
