@@ -29,40 +29,50 @@ type course struct {
 	rule    string
 }
 
-// run serves a statement. It decides by the snapshot of the moment, and again
-// from the start after each wait.
+// run serves a statement.
 func (s *session) run(ctx context.Context, r *request) error {
 	s.p.figures.statements.Add(1)
+	plan, c, notice := s.await(r)
+	switch {
+	case notice != nil:
+		return s.refuseRequest(r, notice)
+	case c.refusal != nil:
+		s.dropStatement()
+		return s.refuseRequest(r, c.refusal)
+	case c.fenced && s.inTransaction():
+		return s.rollBackFenced(r)
+	case c.fenced:
+		return s.refuseRequest(r, parkedTooLong())
+	case plan.Class == prove.Kill:
+		return s.fail(errKill)
+	case plan.Class == prove.Use:
+		return s.changeDatabase(plan.Name)
+	case c.center:
+		return s.atCenter(ctx, r)
+	}
+	return s.send(r, plan, &c)
+}
+
+// await decides by the snapshot of the moment, and again from the start after
+// each wait for a fence to go. A notice stands in place of everything.
+func (s *session) await(r *request) (plan *prove.Plan, c course, notice *prove.Refusal) {
 	park := parking{p: s.p, size: len(r.packet)}
 	defer park.end()
 	for {
 		changed := s.p.changes()
 		st := s.p.state.Load()
-		plan := s.plan(st, r)
-		if notice := s.pending(); notice != nil && plan.Class != prove.Rollback {
-			return s.refuseRequest(r, notice)
+		plan = s.plan(st, r)
+		if notice = s.pending(); notice != nil && plan.Class != prove.Rollback {
+			return plan, c, notice
 		}
-		c := s.decide(st, plan, r)
-		switch {
-		case c.refusal != nil:
-			s.dropStatement()
-			return s.refuseRequest(r, c.refusal)
-		case c.fenced && s.inTransaction():
-			return s.rollBackFenced(r)
-		case c.fenced:
-			s.dropStatement()
-			if park.wait(changed, s.cutoff) {
-				continue
-			}
-			return s.refuseRequest(r, parkedTooLong())
-		case plan.Class == prove.Kill:
-			return s.fail(errKill)
-		case plan.Class == prove.Use:
-			return s.changeDatabase(plan.Name)
-		case c.center:
-			return s.atCenter(ctx, r)
+		c = s.decide(st, plan, r)
+		if !c.fenced || s.inTransaction() {
+			return plan, c, nil
 		}
-		return s.send(r, plan, &c)
+		s.dropStatement()
+		if !park.wait(changed, s.cutoff) {
+			return plan, c, nil
+		}
 	}
 }
 

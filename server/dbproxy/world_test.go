@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"io"
 	"log"
 	"log/slog"
@@ -21,7 +20,6 @@ import (
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/route"
-	"github.com/atoll-live/atoll/sdk/console"
 	"github.com/atoll-live/atoll/server/dbproxy"
 	"github.com/atoll-live/atoll/server/mariadbtest"
 	"github.com/atoll-live/atoll/space"
@@ -44,6 +42,7 @@ type world struct {
 	moves   []*space.Transfer
 	epoch   int64
 	limits  dbproxy.Limits
+	clock   func() time.Duration // nil: the real one
 }
 
 var tables = []string{
@@ -134,7 +133,7 @@ func (w *world) start(unit, incarnation string) *proxy {
 	w.t.Helper()
 	p, err := dbproxy.New(dbproxy.Config{
 		Plane: "dbproxy@" + unit, Incarnation: incarnation, Unit: unit, Space: "shop", Database: "shop",
-		Listen: "127.0.0.1:" + strconv.Itoa(freePort(w.t)), User: "app", Password: "app-secret", Limits: w.limits,
+		Listen: "127.0.0.1:" + strconv.Itoa(freePort(w.t)), User: "app", Password: "app-secret", Limits: w.limits, Clock: w.clock,
 		Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
@@ -212,9 +211,18 @@ func openConfig(t testing.TB, c *mysql.Config) *sql.DB {
 func (p *proxy) open() *sql.DB { return openConfig(p.w.t, p.config()) }
 
 // conn is one connection of its own.
-func (p *proxy) conn() *sql.Conn {
+func (p *proxy) conn() *sql.Conn { return p.connOf(p.config()) }
+
+// textConn is one that sends texts instead of prepared statements.
+func (p *proxy) textConn() *sql.Conn {
+	c := p.config()
+	c.InterpolateParams = true
+	return p.connOf(c)
+}
+
+func (p *proxy) connOf(config *mysql.Config) *sql.Conn {
 	p.w.t.Helper()
-	c, err := p.open().Conn(ctx(p.w.t))
+	c, err := openConfig(p.w.t, config).Conn(ctx(p.w.t))
 	if err != nil {
 		p.w.t.Fatal(err)
 	}
@@ -331,12 +339,20 @@ func (w *world) count(unit, query string, args ...any) int {
 	return n
 }
 
+// direct is one connection to a server, past any proxy.
+func (w *world) direct(unit string) func(text string) {
+	w.t.Helper()
+	c, err := w.servers[unit].Open(w.t).Conn(ctx(w.t))
+	must(w.t, err)
+	w.t.Cleanup(func() { _ = c.Close() })
+	return func(text string) {
+		w.t.Helper()
+		_, err := c.ExecContext(ctx(w.t), text)
+		must(w.t, err)
+	}
+}
+
 func (w *world) orders(unit, key string) int {
 	w.t.Helper()
 	return w.count(unit, "SELECT COUNT(*) FROM orders WHERE buyer_id = ?", key)
 }
-
-var (
-	_ = fmt.Sprint
-	_ = console.Boottime
-)
