@@ -235,6 +235,13 @@ func (s *scanner) sign(c byte) *Refusal {
 	case '?':
 		s.marks = append(s.marks, len(s.out))
 	case ' ', '\n', '\t', '\r', ',', '.', ';':
+	case '-':
+		// Two dashes that begin no comment here would begin one once a comment
+		// behind them has become a blank.
+		if n := len(s.out); n > 0 && s.out[n-1] == '-' {
+			s.out = append(s.out, ' ')
+		}
+		s.nest++
 	default:
 		s.nest++
 	}
