@@ -40,7 +40,7 @@ func typeCases() []typeCase {
 		{"TIME", []string{"'-838:59:59'", "'838:59:59'", "'00:00:00'", "'-00:00:01'"}}, {"TIME(1)", []string{"'-00:00:00.1'", "'12:34:56.7'"}}, {"TIME(3)", []string{"'-12:34:56.789'", "'00:00:00.001'"}}, {"TIME(6)", []string{"'-838:59:58.999999'", "'-00:00:00.000001'"}},
 		{"YEAR", []string{"0", "1901", "2155"}},
 		{"JSON", []string{"'{\"a\":[1,2.5,\"ü\"],\"n\":null}'", "'\"x\"'"}},
-		{"UUID", []string{"'123e4567-e89b-12d3-a456-426655440000'", "'018e5d3c-7a00-7abc-8def-0123456789ab'", "'6ccd780c-baba-1026-9564-5b8c656024db'", "'00000000-0000-0000-0000-000000000000'", "'f81d4fae-7dec-4dd0-a765-00a0c91e6bf6'", "'ffffffff-ffff-ffff-ffff-ffffffffff00'"}},
+		{"UUID", []string{"'123e4567-e89b-12d3-a456-426655440000'", "'018e5d3c-7a00-7abc-8def-0123456789ab'", "'6ccd780c-baba-1026-9564-5b8c656024db'", "'00000000-0000-0000-0000-000000000000'", "'f81d4fae-7dec-4dd0-a765-00a0c91e6bf6'", "'ffffffff-ffff-ffff-ffff-ffffffffff00'", "'aaaaaaaa-bbbb-8ccc-1ddd-eeeeeeeeeeee'", "'11111111-2222-1333-9444-555555550000'"}},
 		{"INET6", []string{"'2001:db8::'", "'::'", "'::ffff:1.2.3.4'"}}, {"INET4", []string{"'10.0.0.0'", "'255.255.255.255'"}},
 		{"POINT", []string{"ST_GeomFromText('POINT(1 2.5)')"}}, {"GEOMETRY", []string{"ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))', 4326)"}},
 	}

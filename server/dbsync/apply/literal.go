@@ -79,19 +79,11 @@ func quoted(s string) string { return string(appendQuoted(nil, []byte(s))) }
 
 func name(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
 
-// appendUUID writes the text of a UUID. MariaDB keeps those of versions 1 to 5
-// with their parts turned around, so that they sort by node and time.
+// appendUUID writes the text of a UUID. The log holds its bytes in the order of
+// the text, without trailing zeros.
 func appendUUID(dst, v []byte) []byte {
 	var u [16]byte
 	copy(u[:], v)
-	if u[6]&0x80 != 0 && u[8] > 0 && u[8] < 0x60 {
-		r := u
-		copy(u[0:4], r[12:16])
-		copy(u[4:6], r[10:12])
-		copy(u[6:8], r[8:10])
-		copy(u[8:10], r[6:8])
-		copy(u[10:16], r[0:6])
-	}
 	return fmt.Appendf(dst, "'%x-%x-%x-%x-%x'", u[0:4], u[4:6], u[6:8], u[8:10], u[10:16])
 }
 
