@@ -113,7 +113,7 @@ func (s *Shop) place(ctx context.Context, user string, p placement) (order, bool
 		if !errors.As(err, &refusal) || refusal.Number != numberDuplicate {
 			return o, err == nil, err
 		}
-		o, err = s.query(ctx, "buyer_id = ? AND client_id = ?", user, p.Client)
+		o, err = s.query(ctx, textByClient, user, p.Client)
 		if !errors.Is(err, sql.ErrNoRows) {
 			return o, false, err
 		}
@@ -128,9 +128,9 @@ func (s *Shop) insert(ctx context.Context, user string, p placement) (order, err
 	}
 	o := order{ID: strconv.FormatInt(id, 10), User: user, Client: p.Client, Product: p.Product, Qty: p.Qty,
 		Status: statusPlaced, Created: time.Now().UTC().Truncate(time.Microsecond), Unit: s.cfg.Unit}
-	err = s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
+	err = s.transactStanding(ctx, func(ctx context.Context, w work) error {
 		var price int64
-		err := tx.QueryRowContext(ctx, "SELECT price_cents FROM products WHERE product_id = ?", p.Product).Scan(&price)
+		err := w.row(ctx, textPrice, p.Product).Scan(&price)
 		if errors.Is(err, sql.ErrNoRows) {
 			return &failure{status: http.StatusNotFound, text: fmt.Sprintf("no product %q", p.Product)}
 		}
@@ -138,9 +138,7 @@ func (s *Shop) insert(ctx context.Context, user string, p placement) (order, err
 			return err
 		}
 		o.Amount = price * int64(p.Qty)
-		_, err = tx.ExecContext(ctx, "INSERT INTO orders ("+orderColumns+") VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-			id, user, p.Client, p.Product, p.Qty, o.Amount, statusPlaced, o.Created)
-		return err
+		return w.exec(ctx, textInsert, id, user, p.Client, p.Product, p.Qty, o.Amount, statusPlaced, o.Created)
 	})
 	return o, err
 }
@@ -151,22 +149,19 @@ func (s *Shop) pay(ctx context.Context, user, id string) (o order, err error) {
 	if err != nil {
 		return order{}, err
 	}
-	err = s.transact(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		o, err = s.scan(tx.QueryRowContext(ctx, "SELECT "+orderColumns+" FROM orders WHERE buyer_id = ? AND order_id = ? FOR UPDATE", user, number))
+	err = s.transactStanding(ctx, func(ctx context.Context, w work) error {
+		o, err = s.scan(w.row(ctx, textLock, user, number))
 		if errors.Is(err, sql.ErrNoRows) {
 			return noOrder(id)
 		}
 		if err != nil || o.Status == statusPaid {
 			return err
 		}
-		_, err := tx.ExecContext(ctx, "UPDATE orders SET status = ? WHERE buyer_id = ? AND order_id = ?", statusPaid, user, number)
-		if err != nil {
+		if err := w.exec(ctx, textMarkPaid, statusPaid, user, number); err != nil {
 			return err
 		}
 		o.Status = statusPaid
-		_, err = tx.ExecContext(ctx, "INSERT INTO payments (order_id, buyer_id, amount_cents, paid_at) VALUES (?, ?, ?, ?)",
-			number, user, o.Amount, time.Now().UTC())
-		return err
+		return w.exec(ctx, textPayment, number, user, o.Amount, time.Now().UTC())
 	})
 	return o, err
 }
@@ -176,15 +171,19 @@ func (s *Shop) find(ctx context.Context, user, id string) (order, error) {
 	if err != nil {
 		return order{}, err
 	}
-	o, err := s.query(ctx, "buyer_id = ? AND order_id = ?", user, number)
+	o, err := s.query(ctx, textByID, user, number)
 	if errors.Is(err, sql.ErrNoRows) {
 		return order{}, noOrder(id)
 	}
 	return o, err
 }
 
-func (s *Shop) query(ctx context.Context, where string, args ...any) (order, error) {
-	return s.scan(s.db.QueryRowContext(ctx, "SELECT "+orderColumns+" FROM orders WHERE "+where, args...))
+func (s *Shop) query(ctx context.Context, text string, args ...any) (order, error) {
+	all, err := s.statements.on(ctx, s.db)
+	if err != nil {
+		return order{}, err
+	}
+	return s.scan(all[text].QueryRowContext(ctx, args...))
 }
 
 // list has the newest orders of a buyer first.

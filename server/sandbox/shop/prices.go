@@ -72,7 +72,11 @@ func (s *Shop) changePrices(ctx context.Context) {
 		p := Products[next%len(Products)]
 		next++
 		price := p.PriceCents*4/5 + rand.N(p.PriceCents*2/5)
-		_, err := s.db.ExecContext(ctx, "UPDATE products SET price_cents = ?, updated_at = ? WHERE product_id = ?", price, time.Now().UTC(), p.ID)
+		all, err := s.statements.on(ctx, s.db)
+		if err != nil {
+			return err
+		}
+		_, err = all[textChangePrice].ExecContext(ctx, price, time.Now().UTC(), p.ID)
 		if err == nil {
 			s.figures.prices.Add(1)
 		}

@@ -24,13 +24,14 @@ import (
 
 // Shop is one application process.
 type Shop struct {
-	cfg     Config
-	driver  *mysql.Config
-	agent   *console.Agent // nil without consoles
-	db      *sql.DB        // Run opens it
-	figures figures
-	slots   chan struct{} // one for each request in flight
-	book    atomic.Pointer[book]
+	cfg        Config
+	driver     *mysql.Config
+	agent      *console.Agent // nil without consoles
+	db         *sql.DB        // Run opens it
+	statements statements
+	figures    figures
+	slots      chan struct{} // one for each request in flight
+	book       atomic.Pointer[book]
 
 	installing sync.Mutex // one Install at a time
 	bound      chan struct{}
@@ -203,7 +204,10 @@ func (s *Shop) Run(ctx context.Context) error {
 	if err := s.open(); err != nil {
 		return errors.Join(err, l.Close(), closeAll(side))
 	}
-	defer func() { _ = s.db.Close() }()
+	defer func() {
+		s.statements.close()
+		_ = s.db.Close()
+	}()
 	s.addr = l.Addr().String()
 	close(s.bound)
 	s.cfg.Log.Info("app serves", "address", s.addr)
