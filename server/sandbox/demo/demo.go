@@ -127,6 +127,11 @@ func (r *run) drive(ctx context.Context) error {
 	if r.load, err = load.New(cfg); err != nil {
 		return err
 	}
+	if r.cfg.Break == sandbox.BreakDropRow {
+		if err := r.load.Sentinel(ctx); err != nil {
+			return err
+		}
+	}
 	began := time.Now()
 	r.screen.begin(r.cfg, began)
 	var wg sync.WaitGroup
@@ -233,7 +238,7 @@ func (r *run) fillLoad(ledger *load.Ledger) {
 	if c.Offered > 0 {
 		rep.AckedShare = float64(c.Acked) / float64(c.Offered)
 	}
-	if all := c.SQLWrites + c.HTTPWrites + c.CanaryWrites; all > 0 {
+	if all := c.SQLWrites + c.HTTPWrites; all > 0 {
 		rep.SQLShare = float64(c.SQLWrites) / float64(all)
 	}
 	writes := ledger.Writes()

@@ -37,7 +37,7 @@ type Report struct {
 	RowsParked    int                `json:"rows_parked"`
 	TxKilled      int64              `json:"tx_killed"`    // open transactions that a fence ended
 	SQLRefusals   map[string]int64   `json:"sql_refusals"` // by error number
-	SQLShare      float64            `json:"sql_share"`    // of all acknowledged writes
+	SQLShare      float64            `json:"sql_share"`    // of all acknowledged writes of the offered load
 	AckedShare    float64            `json:"acked_share"`  // of offered
 	Unresolved    int64              `json:"unresolved"`   // of unknown outcome at the end
 	Load          load.Counts        `json:"load"`

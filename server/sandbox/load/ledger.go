@@ -64,7 +64,7 @@ type Counts struct {
 	HTTPUnknown  int64 `json:"http_unknown"`  // HTTP writes whose outcome was unknown at first
 	SQLUnknown   int64 `json:"sql_unknown"`   // SQL writes whose outcome was unknown at first
 	SQLWrites    int64 `json:"sql_writes"`    // acknowledged SQL writes
-	HTTPWrites   int64 `json:"http_writes"`   // acknowledged HTTP writes, canaries not counted
+	HTTPWrites   int64 `json:"http_writes"`   // acknowledged HTTP orders and payments, canaries not counted
 	CanaryWrites int64 `json:"canary_writes"` // acknowledged canary writes
 	Reads        int64 `json:"reads"`         // reads checked against what was acknowledged before they began
 	StaleReads   int64 `json:"stale_reads"`
@@ -99,6 +99,7 @@ func (l *Ledger) Pay(orderID string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.paid[orderID] = true
+	l.counts.HTTPWrites++
 }
 
 // Count changes the totals.

@@ -24,7 +24,7 @@ type Config struct {
 	Host     string // of the live domain
 	Duration time.Duration
 	Rate     float64 // orders a second, of both ways together
-	SQLShare float64 // of Rate, written straight to the proxies; 0.25 when zero
+	SQLShare float64 // of Rate, written straight to the proxies; 0.3 when zero
 	Holders  int     // writers whose transactions stay open 50–1,500 ms
 	Canaries int     // canaries while Pause measures
 	Products []string
@@ -53,7 +53,7 @@ func (c *Config) defaults() error {
 		return fmt.Errorf("load: rate %v and duration %v must be positive", c.Rate, c.Duration)
 	}
 	if c.SQLShare == 0 {
-		c.SQLShare = 0.25
+		c.SQLShare = 0.3
 	}
 	if c.Buyers == 0 {
 		c.Buyers = 2000
@@ -344,4 +344,16 @@ func (l *Load) canary(offered, ctx context.Context, n int) {
 		}
 		wg.Go(func() { l.place(ctx, o, l.http.place) })
 	}
+}
+
+// Sentinel places and pays one order that is not in the ledger, before the
+// load begins: a row that nothing touches later, for a control to break.
+func (l *Load) Sentinel(ctx context.Context) error {
+	rng := rand.New(rand.NewPCG(l.cfg.Seed, 5))
+	o := order{key: l.buyers[0], product: l.cfg.Products[0], qty: 1, scheduled: time.Now(), via: ViaHTTP, rng: rng}
+	a := l.http.place(ctx, NewLedger(), o, l.clientID(o), 0)
+	if a.outcome != Acked || !l.http.pay(ctx, NewLedger(), o.key, a.orderID, rng) {
+		return errors.New("the sentinel order was not acknowledged")
+	}
+	return nil
 }

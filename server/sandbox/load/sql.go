@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -16,7 +17,7 @@ import (
 // that is not behind the gateway would. It knows no owners: it begins anywhere
 // and goes to the other site when a proxy says so.
 type sqlClient struct {
-	sites  []*sql.DB
+	sites  []*site
 	nextID func(bucket int) (int64, error)
 	bucket func(key string) int
 }
@@ -33,18 +34,61 @@ func newSQLClient(cfg Config) (*sqlClient, error) {
 		}
 		db.SetMaxOpenConns(64)
 		db.SetMaxIdleConns(64)
-		c.sites = append(c.sites, db)
+		c.sites = append(c.sites, &site{DB: db})
 	}
 	return c, nil
 }
 
 func (c *sqlClient) close() {
-	for _, db := range c.sites {
-		_ = db.Close()
+	for _, s := range c.sites {
+		s.close()
 	}
 }
 
-const insertOrder = "INSERT INTO orders (order_id, buyer_id, client_id, product_id, qty, amount_cents, status, created_at) VALUES (?, ?, ?, ?, ?, ?, 'placed', ?)"
+// site is one proxy with the writers' statements, prepared once: those that
+// were prepared before a move are executed after it.
+type site struct {
+	*sql.DB
+	mu     sync.Mutex
+	insert *sql.Stmt // nil before the first use
+	update *sql.Stmt
+}
+
+// prepared gives both statements. A proxy that does not answer is asked again
+// by the next caller.
+func (s *site) prepared(ctx context.Context) (insert, update *sql.Stmt, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.insert == nil {
+		if s.insert, err = s.PrepareContext(ctx, insertOrder); err != nil {
+			s.insert = nil
+			return nil, nil, err
+		}
+	}
+	if s.update == nil {
+		if s.update, err = s.PrepareContext(ctx, updateOrder); err != nil {
+			s.update = nil
+			return nil, nil, err
+		}
+	}
+	return s.insert, s.update, nil
+}
+
+func (s *site) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, stmt := range []*sql.Stmt{s.insert, s.update} {
+		if stmt != nil {
+			_ = stmt.Close()
+		}
+	}
+	_ = s.DB.Close()
+}
+
+const (
+	insertOrder = "INSERT INTO orders (order_id, buyer_id, client_id, product_id, qty, amount_cents, status, created_at) VALUES (?, ?, ?, ?, ?, ?, 'placed', ?)"
+	updateOrder = "UPDATE orders SET qty = ? WHERE buyer_id = ? AND order_id = ?"
+)
 
 // Numbers that the writers act on.
 const (
@@ -63,12 +107,16 @@ func (c *sqlClient) place(ctx context.Context, l *Ledger, o order, clientID stri
 		return attempt{outcome: NotDone, again: 50 * time.Millisecond}
 	}
 	db := c.sites[(o.rng.IntN(len(c.sites))+try)%len(c.sites)]
+	insert, update, err := db.prepared(ctx)
+	if err != nil {
+		return c.answered(ctx, l, db, o, clientID, id, err, false)
+	}
 	if o.via == ViaSQL {
-		_, err = db.ExecContext(ctx, insertOrder, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC())
+		_, err = insert.ExecContext(ctx, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC())
 		return c.answered(ctx, l, db, o, clientID, id, err, true)
 	}
 	began := time.Now()
-	err, unknown := c.transaction(ctx, db, o, clientID, id)
+	err, unknown := c.transaction(ctx, db, insert, update, o, clientID, id)
 	a := c.answered(ctx, l, db, o, clientID, id, err, unknown)
 	if a.outcome == Acked {
 		a.held = min(o.hold, time.Since(began))
@@ -78,19 +126,19 @@ func (c *sqlClient) place(ctx context.Context, l *Ledger, o order, clientID stri
 
 // transaction reports whether an error leaves the outcome unknown: only one
 // of COMMIT can.
-func (c *sqlClient) transaction(ctx context.Context, db *sql.DB, o order, clientID string, id int64) (error, bool) {
+func (c *sqlClient) transaction(ctx context.Context, db *site, insert, update *sql.Stmt, o order, clientID string, id int64) (error, bool) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err, false
 	}
 	defer func() { _ = tx.Rollback() }()
-	if _, err := tx.ExecContext(ctx, insertOrder, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC()); err != nil {
+	if _, err := tx.StmtContext(ctx, insert).ExecContext(ctx, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC()); err != nil {
 		return err, false
 	}
 	if o.hold > 0 {
 		pause(ctx, o.hold)
 	}
-	if _, err := tx.ExecContext(ctx, "UPDATE orders SET qty = ? WHERE buyer_id = ? AND order_id = ?", o.qty, o.key, id); err != nil {
+	if _, err := tx.StmtContext(ctx, update).ExecContext(ctx, o.qty, o.key, id); err != nil {
 		return err, false
 	}
 	return tx.Commit(), true
@@ -100,7 +148,7 @@ func (c *sqlClient) transaction(ctx context.Context, db *sql.DB, o order, client
 // packet always means "not done"; a lost connection means "unknown" when the
 // statement or the COMMIT may have been sent. A duplicate client id means that
 // an earlier try of unknown outcome was done.
-func (c *sqlClient) answered(ctx context.Context, l *Ledger, db *sql.DB, o order, clientID string, id int64, err error, unknown bool) attempt {
+func (c *sqlClient) answered(ctx context.Context, l *Ledger, db *site, o order, clientID string, id int64, err error, unknown bool) attempt {
 	if err == nil {
 		return attempt{outcome: Acked, orderID: strconv.FormatInt(id, 10)}
 	}
@@ -124,7 +172,7 @@ func (c *sqlClient) answered(ctx context.Context, l *Ledger, db *sql.DB, o order
 }
 
 // found looks up the order that an earlier try left.
-func (c *sqlClient) found(ctx context.Context, db *sql.DB, key, clientID string) attempt {
+func (c *sqlClient) found(ctx context.Context, db *site, key, clientID string) attempt {
 	var id int64
 	err := db.QueryRowContext(ctx, "SELECT order_id FROM orders WHERE buyer_id = ? AND client_id = ?", key, clientID).Scan(&id)
 	if err != nil {
