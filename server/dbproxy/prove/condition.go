@@ -11,7 +11,8 @@ import (
 type condition struct {
 	a       *analyzer
 	scope   *scope
-	visible []*ref // what a bare column may name
+	visible []*ref // the tables that a column may name
+	bare    bool   // columns without a qualifier count too
 	proves  []*ref // what the condition is sure to hold for
 }
 
@@ -90,7 +91,7 @@ func (c *condition) rows(l *ast.RowExpr, r ast.ExprNode, links bool) facts {
 
 // key is the table whose key column the expression is.
 func (c *condition) key(e ast.ExprNode) *ref {
-	if col, ok := e.(*ast.ColumnNameExpr); ok {
+	if col, ok := e.(*ast.ColumnNameExpr); ok && (c.bare || col.Name.Table.O != "") {
 		return c.scope.keyColumn(col.Name, c.visible)
 	}
 	return nil

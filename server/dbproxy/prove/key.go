@@ -30,6 +30,10 @@ type place struct {
 // that the column's type and collation call equal have the same canonical
 // text, or one of them none.
 func (k *keyed) canonical(v Param, at place) (string, *Refusal) {
+	if k.column.Generated {
+		return "", unprovable("key column", k.name()+" is computed from other columns, which any statement may change",
+			"use a column of its own")
+	}
 	switch v.Kind {
 	case ParamNull:
 		return "", unprovable("key is NULL", k.name()+" is given as NULL", "give it a value")

@@ -214,7 +214,6 @@ func TestNewSchema(t *testing.T) {
 		"no kind":         {"shop", "", Table{Key: key}, false},
 		"refuse as kind":  {"shop", "", Table{Kind: space.TableRefuse}, false},
 		"no key":          {"shop", "", Table{Kind: space.TableUnit}, false},
-		"generated key":   {"shop", "", Table{Kind: space.TableUnit, Key: Column{Name: "k", Type: Integer, Bits: 64, Generated: true}}, false},
 		"no width":        {"shop", "", Table{Kind: space.TableUnit, Key: Column{Name: "k", Type: Integer}}, false},
 		"no length":       {"shop", "", Table{Kind: space.TableUnit, Key: Column{Name: "k", Type: Text, Collation: "utf8mb4_bin"}}, false},
 		"unknown type":    {"shop", "", Table{Kind: space.TableUnit, Key: Column{Name: "k"}}, true},

@@ -112,7 +112,7 @@ func (a *analyzer) rows(from *ast.TableRefsClause, where ast.ExprNode, s *scope)
 	}
 	_, known := a.from(from.TableRefs, s)
 	if where != nil {
-		c := condition{a, s, s.refs, s.refs}
+		c := condition{a: a, scope: s, visible: s.refs, bare: true, proves: s.refs}
 		known.and(c.read(where))
 	}
 	known.close()
@@ -155,7 +155,9 @@ func (a *analyzer) join(n *ast.Join, s *scope) ([]*ref, facts) {
 	case ast.RightJoin:
 		proves = left
 	}
-	c := condition{a, s, all, proves}
+	// Parsers group joins differently, so a bare column in ON may mean a table
+	// that only the server has in view.
+	c := condition{a: a, scope: s, visible: all, proves: proves}
 	if n.On != nil {
 		known.and(c.read(n.On.Expr))
 	}

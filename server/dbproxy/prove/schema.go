@@ -27,9 +27,9 @@ type Column struct {
 	Bits          int    // Integer: 8, 16, 24, 32 or 64
 	Unsigned      bool   // Integer
 	AutoIncrement bool   // Integer: an inserted 0 becomes another value, so it is refused
-	Generated     bool   // computed from other columns: refused by NewSchema
+	Generated     bool   // computed from other columns: no key of it can be proven
 	Length        int    // Text: characters; Binary: bytes
-	Fixed         bool   // Binary: BINARY, not VARBINARY
+	Fixed         bool   // CHAR, BINARY
 	Collation     string // Text: such as utf8mb4_bin, utf8mb4_general_ci
 }
 
@@ -96,8 +96,6 @@ func (t *Table) validate() error {
 	switch {
 	case k.Name == "":
 		return errors.New("no key column")
-	case k.Generated:
-		return fmt.Errorf("key column %s is computed from others", k.Name)
 	case k.Type == Integer && k.Bits != 8 && k.Bits != 16 && k.Bits != 24 && k.Bits != 32 && k.Bits != 64:
 		return fmt.Errorf("key column %s: integer of %d bits", k.Name, k.Bits)
 	case (k.Type == Text || k.Type == Binary) && k.Length < 1:

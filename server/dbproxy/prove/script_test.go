@@ -305,6 +305,7 @@ func shopTables() map[string]Table {
 		"fixed":    unit(false, false, Column{Name: "token", Type: Binary, Length: 4, Fixed: true}),
 		"devices":  unit(false, false, Column{Name: "device", Type: UUID}),
 		"odd":      unit(false, false, Column{Name: "total"}),
+		"derived":  unit(false, false, Column{Name: "buyer_id", Type: Text, Length: 32, Collation: "utf8mb4_bin", Generated: true}),
 		"products": {Kind: space.TableCenterUnit},
 		"stock":    {Kind: space.TableCenter},
 		"logs":     {Kind: space.TableLocal},

@@ -111,7 +111,7 @@ var keyTypes = map[string]string{
 	"wallets": "BIGINT", "history": "BIGINT", "points": "BIGINT UNSIGNED AUTO_INCREMENT", "tiny": "TINYINT",
 	"names": "VARCHAR(8) COLLATE utf8mb4_general_ci", "latins": "VARCHAR(8) CHARACTER SET latin1 COLLATE latin1_swedish_ci",
 	"latbin": "VARCHAR(8) CHARACTER SET latin1 COLLATE latin1_bin", "romans": "VARCHAR(8) COLLATE utf8mb4_roman_ci",
-	"tokens": "VARBINARY(8)", "fixed": "BINARY(4)", "devices": "UUID", "odd": "DECIMAL(10,2)",
+	"tokens": "VARBINARY(8)", "fixed": "BINARY(4)", "devices": "UUID", "odd": "DECIMAL(10,2)", "derived": "VARCHAR(32) COLLATE utf8mb4_bin",
 }
 
 // seeds are the keys that the tables hold: those of the scripts and others
