@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const ddlOrders = "CREATE TABLE orders (id BIGINT PRIMARY KEY, buyer VARCHAR(40) COLLATE utf8mb4_bin NOT NULL, amount INT NOT NULL, note TEXT)"
+const ddlOrders = "CREATE TABLE orders (id BIGINT PRIMARY KEY, buyer VARCHAR(40) COLLATE utf8mb4_bin NOT NULL, amount INT NOT NULL, note LONGTEXT)"
 
 // site is one unit of a test: its server and its plane.
 type site struct {
@@ -179,8 +179,12 @@ func (w *world) publish(change func(*space.Snapshot), units ...string) {
 }
 
 func (w *world) report(unit string) *atollv1.ReportRequest {
+	return w.reportOf(w.sites[unit].sync)
+}
+
+func (w *world) reportOf(s *dbsync.Sync) *atollv1.ReportRequest {
 	r := &atollv1.ReportRequest{}
-	w.sites[unit].sync.Report(r)
+	s.Report(r)
 	return r
 }
 
