@@ -29,9 +29,10 @@ func Step(s State, e Event) (State, []Command) {
 		s.check(e)
 	case Published:
 		out = s.published(e)
-	case Conflict:
+	case Conflict: // what is due is commanded with the next event
 		s.Clashes++
 		s.Trouble = e.Why
+		return s, nil
 	case Abort:
 		out = s.abort(e)
 	case TakenOver:
@@ -215,11 +216,14 @@ func (s *State) takeOver(e TakenOver) []Command {
 	}
 	former := s.Leader
 	s.Leader, s.AsOf = e.Leader, 0
-	s.TakenN++
 	for name, p := range s.Planes {
 		p.Past = false
 		s.Planes[name] = p
 	}
+	if former == "" { // nobody drove it before
+		return []Command{{Kind: Persist}}
+	}
+	s.TakenN++
 	return []Command{{Kind: Persist}, {Audit, fmt.Sprintf("taken over by %s from %s in %s", e.Leader, former, s.Phase)}}
 }
 

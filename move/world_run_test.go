@@ -234,6 +234,9 @@ func TestStep_AnswersEveryEventInEveryState(t *testing.T) {
 				if phase.Committed() && !next.Phase.Committed() {
 					t.Fatalf("%T leads from %s to %s", e, phase, next.Phase)
 				}
+				if _, published := e.(Published); next.Phase != phase && !published && !writes(commands) {
+					t.Fatalf("%T leads from %s to %s and nothing is written", e, phase, next.Phase)
+				}
 				for _, c := range commands {
 					if phase.Committed() && c.Kind == PublishAbort {
 						t.Fatalf("%T in %s gives %s", e, phase, c.Kind)
@@ -244,11 +247,15 @@ func TestStep_AnswersEveryEventInEveryState(t *testing.T) {
 	}
 }
 
+func writes(commands []Command) bool {
+	return len(commands) > 0 && commands[0].Kind != Audit
+}
+
 func anyEvents(w *world) []Event {
 	at := w.now.Add(time.Duration(w.r.Intn(30)) * time.Second)
 	epoch := int64(w.r.Intn(5))
 	events := []Event{
-		nil, Tick{At: at}, Conflict{At: at}, Abort{At: at, By: "x"}, TakenOver{At: at, Leader: "y"}, TakenOver{At: at},
+		nil, Tick{At: at}, Conflict{At: at}, Conflict{At: at, Why: "x"}, Abort{At: at, By: "x"}, TakenOver{At: at, Leader: "y"}, TakenOver{At: at},
 		Registered{At: at, AsOf: epoch}, Registered{At: at, AsOf: epoch, Planes: map[string]Plane{"pb": {Kind: "dbproxy"}}},
 		Lapsed{At: at, Plane: "pa1", Incarnation: "1"}, Checked{At: at}, Checked{At: at, Checks: []CheckResult{{Name: "x", OK: true}}},
 		Published{At: at, What: "nonsense", Epoch: 9},

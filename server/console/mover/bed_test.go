@@ -98,7 +98,8 @@ func (g *gate) Commit(ctx context.Context, t store.Txn) (int64, error) {
 type bed struct {
 	t      *testing.T
 	ctx    context.Context
-	memory *store.Memory
+	store  store.Store
+	memory *store.Memory // the same, where it is one
 	oneWay time.Duration // from a plane to a console
 	wg     sync.WaitGroup
 
@@ -111,6 +112,7 @@ type bed struct {
 	laneTime time.Duration               // of a token through a lane
 	broken   string                      // first violation seen
 	lag      map[string]int64            // lane → lag in its reports
+	late     map[string]bool             // planes that do not install what comes once they are fenced
 	figures  map[string]map[string]int64 // joint → figures
 	touched  chan struct{}               // closed and replaced when planes shall look again
 }
@@ -155,40 +157,49 @@ func testDatabase() *space.Database {
 func inBed(t *testing.T, settings space.Settings, test func(b *bed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithCancel(context.Background())
-		if settings.FenceDeadline == 0 {
-			settings.FenceDeadline = 400 * time.Millisecond
-		}
-		b := &bed{
-			t: t, ctx: ctx, memory: store.NewMemory(), oneWay: 15 * time.Millisecond, laneTime: 20 * time.Millisecond,
-			planes: map[string]*fakePlane{}, tokens: map[string]bool{}, deaf: map[string]bool{}, lag: map[string]int64{},
-			figures: map[string]map[string]int64{}, touched: make(chan struct{}),
-		}
-		b.publish(func(s *space.Snapshot) {
-			s.Space, s.Document, s.Databases, s.Settings = "shop", testDocument(), []*space.Database{testDatabase()}, settings
+		memory := store.NewMemory()
+		onStore(t, memory, settings, func(b *bed) {
+			b.memory = memory
+			test(b)
 		})
-		b.use(b.newConsole("c1"))
-		for _, name := range []string{"gateway@unit-a", "gateway@unit-b", "dbproxy@unit-a", "dbproxy@unit-b", "dbsync@unit-a", "dbsync@unit-b"} {
-			b.startPlane(name)
-		}
-		defer func() {
-			cancel()
-			for _, c := range b.consoles {
-				c.stop()
-			}
-			b.wg.Wait()
-			if b.broken != "" {
-				t.Error(b.broken)
-			}
-		}()
-		test(b)
 	})
+}
+
+// onStore does so on any store and in the time of its caller.
+func onStore(t *testing.T, s store.Store, settings space.Settings, test func(b *bed)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if settings.FenceDeadline == 0 {
+		settings.FenceDeadline = 400 * time.Millisecond
+	}
+	b := &bed{
+		t: t, ctx: ctx, store: s, oneWay: 15 * time.Millisecond, laneTime: 20 * time.Millisecond,
+		planes: map[string]*fakePlane{}, tokens: map[string]bool{}, deaf: map[string]bool{}, lag: map[string]int64{}, late: map[string]bool{},
+		figures: map[string]map[string]int64{}, touched: make(chan struct{}),
+	}
+	b.publish(func(s *space.Snapshot) {
+		s.Space, s.Document, s.Databases, s.Settings = "shop", testDocument(), []*space.Database{testDatabase()}, settings
+	})
+	b.use(b.newConsole("c1"))
+	for _, name := range []string{"gateway@unit-a", "gateway@unit-b", "dbproxy@unit-a", "dbproxy@unit-b", "dbsync@unit-a", "dbsync@unit-b"} {
+		b.startPlane(name)
+	}
+	defer func() {
+		cancel()
+		for _, c := range b.consoles {
+			c.stop()
+		}
+		b.wg.Wait()
+		if b.broken != "" {
+			t.Error(b.broken)
+		}
+	}()
+	test(b)
 }
 
 // publish changes the snapshot as apply would.
 func (b *bed) publish(change func(*space.Snapshot)) {
 	b.t.Helper()
-	current, err := publish.Load(b.ctx, b.memory, "shop")
+	current, err := publish.Load(b.ctx, b.store, "shop")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -201,14 +212,14 @@ func (b *bed) publish(change func(*space.Snapshot)) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	if _, err := b.memory.Commit(b.ctx, txn); err != nil {
+	if _, err := b.store.Commit(b.ctx, txn); err != nil {
 		b.t.Fatal(err)
 	}
 }
 
 func (b *bed) snapshot() *space.Snapshot {
 	b.t.Helper()
-	current, err := publish.Load(b.ctx, b.memory, "shop")
+	current, err := publish.Load(b.ctx, b.store, "shop")
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -218,7 +229,7 @@ func (b *bed) snapshot() *space.Snapshot {
 // newConsole starts a console under a member name.
 func (b *bed) newConsole(member string) *fakeConsole {
 	b.t.Helper()
-	c := &fakeConsole{gate: &gate{Store: b.memory}, listener: newPipes()}
+	c := &fakeConsole{gate: &gate{Store: b.store}, listener: newPipes()}
 	var err error
 	c.mover, err = New(Config{Store: c.gate, Member: member, LeaseEnd: func(p *atollv1.Plane, code string, ttl time.Duration) (time.Time, bool) {
 		return c.planes.LeaseEnd(p, code, ttl)
@@ -305,7 +316,7 @@ func (b *bed) await(id, what string, holds func(move.State) bool) move.State {
 	b.t.Helper()
 	deadline := time.Now().Add(2 * time.Minute)
 	for time.Now().Before(deadline) {
-		it, err := b.memory.Get(b.ctx, store.MoveKey("shop", id))
+		it, err := b.store.Get(b.ctx, store.MoveKey("shop", id))
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -315,7 +326,7 @@ func (b *bed) await(id, what string, holds func(move.State) bool) move.State {
 		}
 		pause(b.ctx, time.Millisecond)
 	}
-	it, _ := b.memory.Get(b.ctx, store.MoveKey("shop", id))
+	it, _ := b.store.Get(b.ctx, store.MoveKey("shop", id))
 	s, _ := decode(it)
 	b.t.Fatalf("%s: the move stays in %s, waits for %v, checks %v", what, s.Phase, s.Waiting(), s.Checks)
 	return s

@@ -58,13 +58,11 @@ func (d *driver) run(ctx context.Context) error {
 	if err := d.reload(ctx); err != nil {
 		return err
 	}
-	leader := fmt.Sprintf("%s/%d", d.m.cfg.Member, d.leader.Term())
-	err := d.step(ctx, move.TakenOver{At: d.m.now(), Leader: leader})
-	for err == nil && !d.state.Phase.Over() {
-		if err = d.turn(ctx); err != nil {
-			break
+	var err error
+	for err == nil && ctx.Err() == nil && !d.state.Phase.Over() {
+		if err = d.turn(ctx); err == nil {
+			d.wait(ctx)
 		}
-		d.wait(ctx)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -77,22 +75,15 @@ func (d *driver) run(ctx context.Context) error {
 }
 
 // turn tells the machine all that is new, in an order in which nothing is told
-// too early: who is registered, what they said, what a person wants, the time.
+// too early: who drives, who is registered, what they said, what a person
+// wants, the time.
 func (d *driver) turn(ctx context.Context) error {
-	if err := d.tellRegistered(ctx); err != nil {
-		return err
-	}
-	if err := d.tellReports(ctx); err != nil {
-		return err
-	}
-	if err := d.tellWish(ctx); err != nil {
-		return err
-	}
-	if err := d.tellChecks(ctx); err != nil {
-		return err
-	}
-	if err := d.tellLapses(ctx); err != nil {
-		return err
+	for _, tell := range []func(context.Context) error{
+		d.tellLeader, d.tellRegistered, d.tellReports, d.tellWish, d.tellChecks, d.tellLapses,
+	} {
+		if err := tell(ctx); err != nil {
+			return err
+		}
 	}
 	tick := move.Tick{At: d.m.now()}
 	if !tick.At.Before(d.state.Deadline) {
@@ -206,6 +197,15 @@ func (d *driver) reload(ctx context.Context) error {
 	}
 	d.wakeUp()
 	return nil
+}
+
+// tellLeader tells the machine who drives, until that is written down.
+func (d *driver) tellLeader(ctx context.Context) error {
+	leader := fmt.Sprintf("%s/%d", d.m.cfg.Member, d.leader.Term())
+	if d.state.Leader == leader {
+		return nil
+	}
+	return d.step(ctx, move.TakenOver{At: d.m.now(), Leader: leader})
 }
 
 // tellRegistered reads the registered planes if they may have changed, or were

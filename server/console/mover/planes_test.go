@@ -134,6 +134,7 @@ func (p *fakePlane) take(m *atollv1.WatchResponse) {
 		if err != nil {
 			panic(err)
 		}
+		p.b.awaitOnTime(p, s)
 		p.mu.Lock()
 		if p.view == nil || s.Epoch > p.view.Snapshot.Epoch {
 			p.view = view
@@ -148,6 +149,25 @@ func (p *fakePlane) take(m *atollv1.WatchResponse) {
 	}
 	p.obey()
 	p.b.set(func() {})
+}
+
+// awaitOnTime waits as long as the plane is late with the new map.
+func (b *bed) awaitOnTime(p *fakePlane, s *space.Snapshot) {
+	switched := len(s.Moves) > 0 && s.Moves[len(s.Moves)-1].Outcome == space.OutcomeSwitched
+	for switched {
+		touched := b.touch()
+		b.mu.Lock()
+		late := b.late[p.name]
+		b.mu.Unlock()
+		if !late {
+			return
+		}
+		select {
+		case <-touched:
+		case <-b.ctx.Done():
+			return
+		}
+	}
 }
 
 // obey does what is asked: a token runs through the lane in laneTime.
@@ -182,23 +202,22 @@ func (b *bed) isDeaf(j move.Joint) bool {
 
 // reports sends what holds now, at each touch of the bed and each second.
 func (p *fakePlane) reports(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
 	var last string
 	for ctx.Err() == nil {
 		touched := p.b.touch()
 		r := p.report()
-		text := fmt.Sprint(r.GetSpaces(), r.GetAcks(), r.GetLanes())
-		if text != last {
+		if text := fmt.Sprint(r.GetSpaces(), r.GetAcks(), r.GetLanes()); text != last {
 			last = text
 			p.send(ctx, r)
 		}
-		t := time.NewTimer(time.Second)
 		select {
 		case <-touched:
-		case <-t.C:
+		case <-tick.C:
 			last = ""
 		case <-ctx.Done():
 		}
-		t.Stop()
 	}
 }
 

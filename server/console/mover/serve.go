@@ -195,7 +195,7 @@ func (m *Mover) stream(ctx context.Context, id string, send func(*atollv1.MoveRe
 		wait := followEvery
 		switch since := m.cfg.Clock().Sub(lastAt); {
 		case last != nil && !s.Phase.Over() && last.GetPhase() == answer.GetPhase() && last.GetState() == answer.GetState() && since < followPause:
-			changed, wait = nil, followPause-since // changes within a phase come together
+			wait = followPause - since // changes within a phase come together
 		case last == nil || !proto.Equal(last, answer):
 			if err := send(&atollv1.MoveResponse{Move: answer}); err != nil {
 				return err
