@@ -59,7 +59,7 @@ func parseBuckets(part string) (space.Range, error) {
 func parseBucket(text string) (int, error) {
 	text = strings.TrimSpace(text)
 	n, err := strconv.ParseUint(text, 10, 31)
-	if err != nil || text[0] == '+' || n == 1<<31-1 {
+	if err != nil || n == 1<<31-1 {
 		return 0, fmt.Errorf("buckets: %q is no bucket (write numbers and ranges: 0-2999,5000)", text)
 	}
 	return int(n), nil

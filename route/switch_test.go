@@ -123,6 +123,17 @@ func TestSwitchRefuses(t *testing.T) {
 	}
 }
 
+// A share that is less than one bucket is one bucket.
+func TestPlanSmallShare(t *testing.T) {
+	doc := twoUnits(50, space.UnitRoute{Ranges: []space.Range{{From: 0, To: 50}}}, space.UnitRoute{})
+	for percent, want := range map[int]string{1: "49", 3: "49", 4: "48-49", 99: "1-49", 100: "0-49"} {
+		keys, err := Plan(doc, "r", "a", "b", Want{Percent: percent})
+		if got := FormatBuckets(keys.Buckets); err != nil || got != want {
+			t.Errorf("%d %%: %s %v, want %s", percent, got, err, want)
+		}
+	}
+}
+
 func TestPlanRefuses(t *testing.T) {
 	doc := twoUnits(100, space.UnitRoute{Ranges: []space.Range{{From: 0, To: 60}}, Allows: []string{"k"}}, space.UnitRoute{Ranges: []space.Range{{From: 60, To: 100}}})
 	for _, c := range []struct {

@@ -141,6 +141,14 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 	}
 }
 
+// A field of the type wins over one of the same name in Extra.
+func TestExtraDoesNotDouble(t *testing.T) {
+	data, err := json.Marshal(Unit{Code: "a", Extra: map[string]any{"code": "b", "z": 1, "k": 2}})
+	if want := `{"code":"a","name":"","labels":{},"cells":[],"k":2,"z":1}`; err != nil || string(data) != want {
+		t.Errorf("%s %v, want %s", data, err, want)
+	}
+}
+
 func TestLenientScalars(t *testing.T) {
 	docs := mustParse(t, []byte(`
 apiVersion: apaas.cos.com/v2alpha1
