@@ -337,6 +337,20 @@ func TestApply_AgainstAMoverThatPublishes(t *testing.T) {
 	}
 }
 
+// Two applies that are each valid, and together are not: the one that comes
+// second must see the first.
+func TestApply_AgainstAnotherApply(t *testing.T) {
+	d := newDesk(t)
+	second := replace(t, file(t, "shop.yaml"), "code: shop", "code: second", "{name: shop}", "{name: second}")
+	rival := newDesk(t)
+	rival.s = rival.service(d.store, nil)
+	d.s = d.service(&racing{Memory: d.store, left: 1, rival: func() { rival.apply(second, "MultiLiveSpace/second created@1") }}, nil)
+	got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(file(t, "shop.yaml"))})
+	if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "shop.atoll.test") {
+		t.Errorf("two spaces got one host: %s, %v", got, err)
+	}
+}
+
 func TestApply_ManyAtOnce(t *testing.T) {
 	d := newDesk(t)
 	d.apply(d.both(), "MultiLiveSpace/shop created@1\nDatabase/shop created@1")

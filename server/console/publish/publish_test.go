@@ -116,6 +116,13 @@ func TestTxn_PublishesOneStepAfterAnother(t *testing.T) {
 		t.Fatalf("published over a snapshot not seen: %v", err)
 	}
 
+	// The epoch is not the caller's to choose.
+	n = next(t, c)
+	n.Epoch = 99
+	if _, err := Txn(c, n, Why{}); err != nil || n.Epoch != 3 {
+		t.Fatalf("epoch %d, %v", n.Epoch, err)
+	}
+
 	// What a move does: a new snapshot of the same documents has no history.
 	n = next(t, c)
 	n.Moves = []*space.Transfer{{ID: "m1", Hold: true}}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -30,6 +31,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		"WatchEndsWithItsContext":  watchEndsWithItsContext,
 		"LeaseKeepsAndEndsKeys":    leaseKeepsAndEndsKeys,
 		"ElectsOne":                electsOne,
+		"ElectsOneAtATime":         electsOneAtATime,
 		"FencesAFormerLeader":      fencesAFormerLeader,
 		"TakesOverFromFormerLife":  takesOverFromFormerLife,
 		"CandidateStopsByContext":  candidateStopsByContext,
@@ -374,6 +376,33 @@ func electsOne(t *testing.T, ctx context.Context, s store.Store) {
 	if id, err := store.Leader(ctx, s, "mover"); err != nil || id != "" {
 		t.Fatalf("leader %q after all resigned, %v", id, err)
 	}
+}
+
+// Everybody leads in turn, and while one does nobody else can write as leader.
+func electsOneAtATime(t *testing.T, ctx context.Context, s store.Store) {
+	const members = 6
+	var leading atomic.Int32
+	var wg sync.WaitGroup
+	for i := range members {
+		wg.Go(func() {
+			l, err := store.Campaign(ctx, s, "mover", fmt.Sprint("member", i), 5*time.Second)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if n := leading.Add(1); n != 1 {
+				t.Errorf("%d lead at once", n)
+			}
+			if _, err := s.Commit(ctx, store.Txn{If: []store.Compare{l.Compare()}, Then: []store.Op{store.Put("/led", nil)}}); err != nil {
+				t.Error(err)
+			}
+			leading.Add(-1)
+			if err := l.Resign(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func fencesAFormerLeader(t *testing.T, ctx context.Context, s store.Store) {
