@@ -131,24 +131,29 @@ func adopt(o Options) error {
 	return nil
 }
 
-// wipe removes what an ended sandbox left. The lock file stays: it is held.
+// wipe removes what an ended sandbox left. The lock file and the supervisor's
+// log stay: they are open.
 func wipe(dir string) error {
 	if _, err := os.Stat(filepath.Join(dir, optionsFile)); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("read directory %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		if e.Name() == lockFile || e.Name() == optionsFile || e.Name() == "log" {
-			continue
+	// The options go last, so that a wipe cut short is gone on with.
+	for _, d := range []string{dir, filepath.Join(dir, "log")} {
+		entries, err := os.ReadDir(d)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("read directory %s: %w", d, err)
 		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return fmt.Errorf("remove what the last sandbox left: %w", err)
+		for _, e := range entries {
+			path := filepath.Join(d, e.Name())
+			if slices.Contains([]string{lockFile, optionsFile, "log", filepath.Base(supervisorLog)}, e.Name()) {
+				continue
+			}
+			if err := os.RemoveAll(path); err != nil {
+				return fmt.Errorf("remove what the last sandbox left: %w", err)
+			}
 		}
 	}
-	return os.Remove(filepath.Join(dir, optionsFile)) // last, so that a wipe cut short is gone on with
+	return os.Remove(filepath.Join(dir, optionsFile))
 }
 
 // readSecrets gives those of the sandbox that made dir, or new ones.
