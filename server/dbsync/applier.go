@@ -28,7 +28,6 @@ type applier struct {
 	beat     time.Time       // of the last heartbeat taken
 	stored   string          // position in the marker row
 	storedAt time.Time
-	based    map[string]int64 // space → epoch of the base that is stored
 }
 
 // carry is what the applier knows of a source table in one shape.
@@ -54,7 +53,7 @@ type pack struct {
 }
 
 func newApplier(l *lane, spec *laneSpec, target, source *sql.DB, charsets apply.Charsets) *applier {
-	a := &applier{lane: l, spec: spec, tables: map[[2]string]*table{}, known: map[*binlog.Table]*carry{}, books: map[string]*booked{}, based: map[string]int64{}}
+	a := &applier{lane: l, spec: spec, tables: map[[2]string]*table{}, known: map[*binlog.Table]*carry{}, books: map[string]*booked{}}
 	for i := range spec.Tables {
 		t := &spec.Tables[i]
 		a.tables[[2]string{t.From, t.Name}] = t
@@ -135,12 +134,12 @@ func (a *applier) full() bool {
 }
 
 // checkpoint stores the position of an idle lane now and then, so that a
-// restart does not read everything again, and the base when it changed.
+// restart does not read everything again.
 func (a *applier) checkpoint(ctx context.Context) error {
 	if time.Since(a.storedAt) < checkpointEvery {
 		return nil
 	}
-	if a.position.String() == a.stored && !a.lane.s.baseChanged(a.lane, a.based) {
+	if a.position.String() == a.stored {
 		a.storedAt = time.Now()
 		return nil
 	}
@@ -317,17 +316,12 @@ func (a *applier) flush(ctx context.Context) error {
 func (a *applier) commit(ctx context.Context) error {
 	p := a.pack
 	tx := &apply.Tx{Position: a.position.String(), OriginAt: a.beat, Changes: p.changes, Own: p.own}
-	base, epochs := a.lane.s.baseSQL(a.lane, a.based)
-	tx.Own = append(tx.Own, base...)
 	before := a.target.Retries
 	if err := a.target.Apply(ctx, tx); err != nil {
 		return err
 	}
 	a.pack = pack{}
 	a.stored, a.storedAt = tx.Position, time.Now()
-	for name, epoch := range epochs {
-		a.based[name] = epoch
-	}
 	a.lane.count(func(n *counts) { n.packs++; n.retries += a.target.Retries - before })
 	a.lane.park(p.parked)
 	if len(p.tokens) > 0 {

@@ -1,6 +1,8 @@
 package dbsync
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -10,38 +12,42 @@ import (
 	"github.com/atoll-live/atoll/space"
 )
 
-// baseSQL writes, for each space of a lane whose stored base is of an older
-// epoch, the document and the moves that the lane judges by; a restart starts
+// baseKey names a stored base.
+type baseKey struct{ lane, space string }
+
+// storeBases writes, for each lane and space, the document and the moves that
+// the lane judges by, when they are newer than what is stored. A restart starts
 // from them, also when the snapshot has dropped a move in between.
-func (s *Sync) baseSQL(l *lane, stored map[string]int64) (own []string, epochs map[string]int64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	epochs = map[string]int64{}
-	for _, name := range l.spec.Spaces {
-		v := s.views[name]
-		if v == nil || stored[name] >= v.Snapshot.Epoch {
-			continue
-		}
-		base := space.Snapshot{Space: name, Epoch: v.Snapshot.Epoch, Document: v.Snapshot.Document,
-			Moves: append(slices.Clone(v.Snapshot.Moves), l.kept[name]...)}
-		text, err := json.Marshal(&base)
+func (s *Sync) storeBases(ctx context.Context, db *sql.DB, stored map[baseKey]int64) error {
+	for key, base := range s.newBases(stored) {
+		text, err := json.Marshal(base)
 		if err != nil {
-			continue // it came as JSON, so it goes as JSON
+			return fmt.Errorf("write base of lane %s: %w", key.lane, err)
 		}
-		epochs[name] = base.Epoch
-		own = append(own, fmt.Sprintf("REPLACE INTO %s.lane_base (lane, space, epoch, document) VALUES (%s,%s,%d,%s)",
-			sitedb.Schema, apply.Quote(l.name), apply.Quote(name), base.Epoch, apply.Quote(string(text))))
+		_, err = db.ExecContext(ctx, "REPLACE INTO "+sitedb.Schema+".lane_base (lane, space, epoch, document) VALUES (?,?,?,?)", key.lane, key.space, base.Epoch, string(text))
+		if err != nil {
+			return fmt.Errorf("write base of lane %s: %w", key.lane, err)
+		}
+		stored[key] = base.Epoch
 	}
-	return own, epochs
+	return nil
 }
 
-func (s *Sync) baseChanged(l *lane, stored map[string]int64) bool {
+func (s *Sync) newBases(stored map[baseKey]int64) map[baseKey]*space.Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(l.spec.Spaces, func(name string) bool {
-		v := s.views[name]
-		return v != nil && stored[name] < v.Snapshot.Epoch
-	})
+	out := map[baseKey]*space.Snapshot{}
+	for _, l := range s.lanes {
+		for _, name := range l.spec.Spaces {
+			v, key := s.views[name], baseKey{l.name, name}
+			if v == nil || !l.loaded || stored[key] >= v.Snapshot.Epoch {
+				continue
+			}
+			out[key] = &space.Snapshot{Space: name, Epoch: v.Snapshot.Epoch, Document: v.Snapshot.Document,
+				Moves: append(slices.Clone(v.Snapshot.Moves), l.kept[name]...)}
+		}
+	}
+	return out
 }
 
 func tokenSQL(lane string, t tokenID, seq int64, m *space.Transfer, position string) string {

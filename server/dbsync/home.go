@@ -115,6 +115,7 @@ const parkedEvery = time.Second
 // life wrote.
 func (s *Sync) clerk(ctx context.Context, db *sql.DB) error {
 	looked := map[ackID]bool{}
+	based := map[baseKey]int64{}
 	timer := time.NewTicker(parkedEvery)
 	defer timer.Stop()
 	for {
@@ -131,6 +132,9 @@ func (s *Sync) clerk(ctx context.Context, db *sql.DB) error {
 			if err := s.writeToken(ctx, db, a); err != nil {
 				return err
 			}
+		}
+		if err := s.storeBases(ctx, db, based); err != nil {
+			return err
 		}
 		select {
 		case <-next:

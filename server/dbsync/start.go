@@ -81,7 +81,7 @@ func loadTokens(ctx context.Context, db *sql.DB, lane string) ([]*token, error) 
 	return out, rows.Err()
 }
 
-// loadBase reads, per space, the moves that the lane knew when it last ran.
+// loadBase reads, per space, the moves that the lane knew last.
 func loadBase(ctx context.Context, db *sql.DB, lane string) (map[string][]*space.Transfer, error) {
 	rows, err := db.QueryContext(ctx, "SELECT space, document FROM "+sitedb.Schema+".lane_base WHERE lane=?", lane)
 	if err != nil {
@@ -186,8 +186,7 @@ func (l *lane) first(ctx context.Context, spec *laneSpec, source, target *sql.DB
 				own = append(own, tokenSQL(l.name, t, int64(i-len(behind)), l.s.transfer(l, t), position))
 			}
 		}
-		base, _ := l.s.baseSQL(l, nil)
-		return position, append(own, base...), nil
+		return position, own, nil
 	})
 	if err != nil {
 		return err
