@@ -166,7 +166,7 @@ func atom(r *rapid.T, key string) string {
 	case 8:
 		return key + " = " + other
 	case 9:
-		return key + rapid.SampledFrom([]string{" <=> ", " <> ", " > ", " LIKE ", " REGEXP ", " NOT LIKE "}).Draw(r, "compare") + value()
+		return key + rapid.SampledFrom([]string{" <=> ", " <> ", " > ", " <= ", " >= ", " < ", " != ", " LIKE ", " REGEXP ", " NOT LIKE "}).Draw(r, "compare") + value()
 	case 10:
 		return key + " = " + value() + rapid.SampledFrom([]string{" = 1", " IS NULL", " + 0", " | 0", " IN ( 1 , 2 )", " BETWEEN 0 AND 2", " || 'x'", " COLLATE utf8mb4_general_ci", " = 0", " <=> 0"}).Draw(r, "behind")
 	case 11:
