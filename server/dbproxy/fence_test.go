@@ -194,9 +194,7 @@ func TestFenceKillsBlockedStatement(t *testing.T) {
 			}
 			done := make(chan error, 1)
 			go func() { _, err := c.ExecContext(context.Background(), update, own); done <- err }()
-			await(t, "blocked", func() bool {
-				return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'") == 1
-			})
+			await(t, "blocked", func() bool { return w.lockWaits() == 1 })
 			m := move("m-"+name, own)
 			w.fence(p, m)
 			if killed := p.awaitDrained(m); killed != 1 {
@@ -338,37 +336,33 @@ func TestLapsedLeaseNeverGivesOK(t *testing.T) {
 	await(t, "ready", p.Ready)
 	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
 	w.servers["unit-a"].Exec(t, "INSERT INTO orders (buyer_id, id, amount) VALUES ('"+other+"', 1, 0)")
-	locker := w.direct("unit-a")
-	locker("BEGIN")
-	locker("SELECT * FROM orders WHERE buyer_id = '" + other + "' FOR UPDATE")
-
 	reader, open := p.conn(), p.conn()
 	_, err := open.ExecContext(ctx(t), "BEGIN")
 	must(t, err)
 	_, err = open.ExecContext(ctx(t), insert, own, 1)
 	must(t, err)
+	locker := w.direct("unit-a")
+	locker("BEGIN")
+	locker("SELECT * FROM orders WHERE buyer_id = '" + other + "' FOR UPDATE")
 	blocked := p.textConn()
 	done := make(chan error, 1)
 	go func() {
 		_, err := blocked.ExecContext(context.Background(), "UPDATE orders SET amount = 1 WHERE buyer_id = ?", other)
 		done <- err
 	}()
-	await(t, "blocked", func() bool {
-		return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state = 'LOCK WAIT'") == 1
-	})
+	await(t, "blocked", func() bool { return w.lockWaits() == 1 })
 	skew.Store(int64(2 * time.Hour))
 	p.install(w.snapshot()) // makes the enforcer look at the clock
 	if err := <-done; err == nil {
 		t.Error("a statement was answered with OK after the lease")
 	}
+	await(t, "the blocked thread to be killed", func() bool { return w.lockWaits() == 0 })
 	locker("ROLLBACK")
 	p.Renew("shop", w.epoch, guard.Forever) // revives nothing
 	if _, err := open.ExecContext(ctx(t), "COMMIT"); err == nil {
 		t.Error("a commit was answered with OK after the lease")
 	}
-	await(t, "all gone", func() bool {
-		return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.INNODB_TRX") == 0
-	})
+	awaitEvery(t, 150*time.Millisecond, "all gone", func() bool { return w.openTransactions() == 0 })
 	if a, b := w.orders("unit-a", own), w.count("unit-a", "SELECT MAX(amount) FROM orders"); a != 0 || b != 0 {
 		t.Errorf("%d rows, amount %d: something was done after the lease", a, b)
 	}
@@ -394,9 +388,7 @@ func TestLeaseLapsesByItself(t *testing.T) {
 		_, err = tx.Exec(insert, own, 1)
 		return err == nil
 	})
-	await(t, "the transaction to be gone", func() bool {
-		return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.INNODB_TRX") == 0
-	})
+	awaitEvery(t, 150*time.Millisecond, "the transaction to be gone", func() bool { return w.openTransactions() == 0 })
 	if f := p.Figures(); f["tx_killed"] == 0 {
 		t.Errorf("figures %v", f)
 	}

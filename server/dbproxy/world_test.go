@@ -180,7 +180,12 @@ func (p *proxy) install(s *space.Snapshot) {
 // await polls a condition that something else brings about.
 func await(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
+	awaitEvery(t, 2*time.Millisecond, what, cond)
+}
+
+func awaitEvery(t testing.TB, interval time.Duration, what string, cond func() bool) {
+	t.Helper()
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for end := time.Now().Add(waitMost); !cond(); <-tick.C {
 		if time.Now().After(end) {
@@ -350,6 +355,19 @@ func (w *world) direct(unit string) func(text string) {
 		_, err := c.ExecContext(ctx(w.t), text)
 		must(w.t, err)
 	}
+}
+
+// lockWaits is how many statements wait for a row lock at unit-a's server.
+func (w *world) lockWaits() int {
+	w.t.Helper()
+	return w.count("unit-a", "SELECT VARIABLE_VALUE FROM information_schema.GLOBAL_STATUS WHERE VARIABLE_NAME = 'INNODB_ROW_LOCK_CURRENT_WAITS'")
+}
+
+// openTransactions is how many InnoDB knows at unit-a's server. It looks anew
+// only when nobody has asked for a tenth of a second.
+func (w *world) openTransactions() int {
+	w.t.Helper()
+	return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.INNODB_TRX")
 }
 
 func (w *world) orders(unit, key string) int {

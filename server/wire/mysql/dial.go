@@ -253,3 +253,9 @@ func (s *Server) more(p []byte, password string, nonce []byte, plugin string) er
 	}
 	return s.Send(sealed)
 }
+
+// Prove authenticates anew after a change of user was asked for, which has no
+// greeting and begins with the server's choice of a method.
+func (s *Server) Prove(password string) error {
+	return s.prove(password, nil, "")
+}
