@@ -15,8 +15,8 @@ const (
 	// a fence, and tells the console that the dbproxy obeys it all.
 	NoFence = "no-fence"
 	// NoBarrier tells the console that the lanes into the plane's unit passed
-	// a barrier as soon as they are asked to, and stalls them from the hold
-	// until Stall after that.
+	// a barrier as soon as they are asked to. They are slow, and it stalls
+	// them from the hold until Stall after that.
 	NoBarrier = "no-barrier"
 	// NoRoute tells a gateway that its own unit owns everything.
 	NoRoute = "no-route"

@@ -52,6 +52,9 @@ func (l *Liar) serve(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
+	if t, ok := l.tale.(preparing); ok {
+		t.begin(ctx)
+	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)

@@ -132,7 +132,7 @@ func newCutter(t *testing.T) *cutter {
 	c.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.cuts = append(c.cuts, r.Method+" "+r.URL.Path+" "+r.URL.Query().Get("link")+" "+r.URL.Query().Get("for"))
+		c.cuts = append(c.cuts, r.Method+" "+r.URL.Path+" "+r.URL.Query().Get("link")+" "+r.URL.Query().Get("for")+r.URL.Query().Get("by"))
 		w.WriteHeader(http.StatusNoContent)
 	}))
 	t.Cleanup(c.Close)
@@ -148,16 +148,17 @@ func (c *cutter) all() string {
 func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	relay := newCutter(t)
 	l := newTale(Config{Log: slog.New(slog.DiscardHandler), Lie: NoBarrier, Unit: "unit-b", WAN: relay.URL, Stall: 3 * time.Second, LaneLinks: map[string]string{"unit-a": "a>b"}})
+	l.(preparing).begin(t.Context())
 	out := &space.Transfer{ID: "out", From: "unit-b", To: "unit-a", Hold: true}
 	told(t, l, snapshot(out))
-	if got := relay.all(); got != "" {
+	if got := relay.all(); got != "POST /slow a>b 500ms" {
 		t.Errorf("a move out of the unit cut %q", got)
 	}
 	in := &space.Transfer{ID: "in", From: "unit-a", To: "unit-b", Hold: true}
 	for range 2 {
 		told(t, l, snapshot(out, in))
 	}
-	if got := relay.all(); got != "POST /cut a>b 10s" {
+	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s" {
 		t.Errorf("the hold cut %q", got)
 	}
 	ask := &atollv1.WatchResponse{AsksSet: true, Asks: []*atollv1.Ask{
@@ -167,7 +168,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := relay.all(); got != "POST /cut a>b 10s; POST /cut a>b 3s" {
+	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s; POST /cut a>b 3s" {
 		t.Errorf("hold and barrier cut %q", got)
 	}
 	r := &atollv1.ReportRequest{}

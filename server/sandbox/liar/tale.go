@@ -21,6 +21,11 @@ type tale interface {
 	report(m *atollv1.ReportRequest)
 }
 
+// preparing is a tale that does something before it is told.
+type preparing interface {
+	begin(ctx context.Context)
+}
+
 func newTale(cfg Config) tale {
 	switch cfg.Lie {
 	case NoFence:
@@ -201,13 +206,27 @@ func (n *noBarrier) report(m *atollv1.ReportRequest) {
 	}
 }
 
+// laneDelay makes the lanes slow from the start, so that at any hold there are
+// rows on their way for the stall to keep.
+const laneDelay = 500 * time.Millisecond
+
+// begin slows the lanes into the unit.
+func (n *noBarrier) begin(ctx context.Context) {
+	for _, link := range n.cfg.LaneLinks {
+		n.order(ctx, "/slow?link="+url.QueryEscape(link)+"&by="+laneDelay.String())
+	}
+}
+
 // stall cuts the lane's link for a time; a new stall takes the place of the
-// one before. A relay that does not answer leaves the lie without its effect,
-// which the control's verdict then shows.
+// one before.
 func (n *noBarrier) stall(ctx context.Context, from string, d time.Duration) {
-	link := n.cfg.LaneLinks[from]
-	target := n.cfg.WAN + "/cut?link=" + url.QueryEscape(link) + "&for=" + d.String()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, nil)
+	n.order(ctx, "/cut?link="+url.QueryEscape(n.cfg.LaneLinks[from])+"&for="+d.String())
+}
+
+// order tells the relay. A relay that does not answer leaves the lie without
+// its effect, which the control's verdict then shows.
+func (n *noBarrier) order(ctx context.Context, what string) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.cfg.WAN+what, nil)
 	if err == nil {
 		req.Close = true
 		var res *http.Response
@@ -218,5 +237,5 @@ func (n *noBarrier) stall(ctx context.Context, from string, d time.Duration) {
 			}
 		}
 	}
-	n.cfg.Log.Info("lane stalled", "link", link, "for", d.String(), "error", err)
+	n.cfg.Log.Info("relay ordered", "what", what, "err", err)
 }

@@ -184,6 +184,7 @@ func (r *Relay) sites() []string {
 type LinkStatus struct {
 	Link
 	Cut         bool  `json:"cut"`
+	DelayMs     int64 `json:"delay_ms"`    // one way
 	Connections int   `json:"connections"` // now
 	Total       int64 `json:"total"`       // since the start
 	Failed      int64 `json:"failed"`      // target not reached
@@ -194,7 +195,7 @@ type LinkStatus struct {
 func (r *Relay) Links() []LinkStatus {
 	all := make([]LinkStatus, 0, len(r.links))
 	for _, l := range r.links {
-		s := LinkStatus{Link: l.Link, Cut: l.gate.isShut(), Connections: int(l.open.Load()),
+		s := LinkStatus{Link: l.Link, Cut: l.gate.isShut(), DelayMs: l.delay.Load() / int64(time.Millisecond), Connections: int(l.open.Load()),
 			Total: l.total.Load(), Failed: l.failed.Load(), Bytes: l.bytes.Load()}
 		s.Listen = r.Addr(l.Name)
 		all = append(all, s)
@@ -202,9 +203,22 @@ func (r *Relay) Links() []LinkStatus {
 	return all
 }
 
+// slow adds to the delay of one link, each way. Half of the round trip stays
+// below it; zero restores it.
+func (r *Relay) slow(name string, by time.Duration) error {
+	i := slices.IndexFunc(r.links, func(l *link) bool { return l.Name == name })
+	if i < 0 {
+		return fmt.Errorf("no link %s", name)
+	}
+	r.links[i].delay.Store(int64(r.cfg.rtt()/2 + by))
+	r.log.Info("link slowed", "link", name, "by", by.String())
+	return nil
+}
+
 // handler serves GET /ready, GET /links, and POST /cut and /heal with one of
 // unit=U, between=U,V or link=NAME; a cut may carry for=DURATION, after which
-// it heals by itself, and a heal without any of them heals everything.
+// it heals by itself, and a heal without any of them heals everything. POST
+// /slow?link=NAME&by=DURATION adds to the delay of one link.
 func (r *Relay) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
@@ -232,7 +246,21 @@ func (r *Relay) handler(ctx context.Context) http.Handler {
 	}
 	mux.HandleFunc("POST /cut", change(true))
 	mux.HandleFunc("POST /heal", change(false))
+	mux.HandleFunc("POST /slow", r.serveSlow)
 	return mux
+}
+
+func (r *Relay) serveSlow(w http.ResponseWriter, req *http.Request) {
+	by, err := time.ParseDuration(req.URL.Query().Get("by"))
+	if err != nil || by < 0 || by > rttMax {
+		http.Error(w, fmt.Sprintf("by=%q is not a duration up to %v", req.URL.Query().Get("by"), rttMax), http.StatusBadRequest)
+		return
+	}
+	if err := r.slow(req.URL.Query().Get("link"), by); err != nil {
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
 }
 
 func parseOrder(req *http.Request, cut bool) (order, time.Duration, error) {

@@ -33,7 +33,7 @@ type chunk struct {
 // out of it, one goroutine each, and bytes bounds what stands in it.
 type line struct {
 	limit  int
-	delay  time.Duration
+	delay  *atomic.Int64 // one way, in nanoseconds, of the whole link
 	passed *atomic.Int64 // bytes delivered, a counter of the whole link
 
 	mu     sync.Mutex
@@ -46,9 +46,11 @@ type line struct {
 	drained chan struct{} // capacity 1: something was taken out
 }
 
-func newLine(limit int, delay time.Duration, passed *atomic.Int64) *line {
+func newLine(limit int, delay, passed *atomic.Int64) *line {
 	return &line{limit: limit, delay: delay, passed: passed, filled: make(chan struct{}, 1), drained: make(chan struct{}, 1)}
 }
+
+func (l *line) oneWay() time.Duration { return time.Duration(l.delay.Load()) }
 
 func signal(c chan struct{}) {
 	select {
@@ -105,7 +107,7 @@ func (l *line) room(stop <-chan struct{}) (int, bool) {
 
 func (l *line) put(data []byte) {
 	l.mu.Lock()
-	l.chunks = append(l.chunks, chunk{due: time.Now().Add(l.delay), data: data})
+	l.chunks = append(l.chunks, chunk{due: time.Now().Add(l.oneWay()), data: data})
 	l.bytes += len(data)
 	l.mu.Unlock()
 	signal(l.filled)
@@ -113,7 +115,7 @@ func (l *line) put(data []byte) {
 
 func (l *line) finish(err error) {
 	l.mu.Lock()
-	l.ended, l.endDue = reset, time.Now().Add(l.delay)
+	l.ended, l.endDue = reset, time.Now().Add(l.oneWay())
 	if err == io.EOF { //nolint:errorlint // Read of a connection gives io.EOF itself
 		l.ended = closed
 	}
@@ -191,7 +193,7 @@ func (l *line) drain(dst io.Writer, g *gate, stop <-chan struct{}) end {
 	var room [batchMax][]byte
 	for {
 		due, ended, ok := l.next(stop)
-		if !ok || !g.pass(due, l.delay, stop, timer) {
+		if !ok || !g.pass(due, l.oneWay(), stop, timer) {
 			return reset
 		}
 		if ended != running {

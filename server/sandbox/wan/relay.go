@@ -31,6 +31,7 @@ type link struct {
 	gate *gate
 	conn chan struct{} // a place for each connection
 
+	delay  atomic.Int64 // one way, in nanoseconds
 	open   atomic.Int64 // connections now
 	total  atomic.Int64 // connections accepted
 	bytes  atomic.Int64 // delivered, both directions
@@ -48,7 +49,9 @@ func New(cfg Config, log *slog.Logger) (*Relay, error) {
 	cfg = cfg.withDefaults()
 	r := &Relay{cfg: cfg, log: log, cuts: newCuts()}
 	for _, l := range cfg.Links {
-		r.links = append(r.links, &link{Link: l, addr: l.Listen, gate: newGate(), conn: make(chan struct{}, cfg.ConnsPer)})
+		k := &link{Link: l, addr: l.Listen, gate: newGate(), conn: make(chan struct{}, cfg.ConnsPer)}
+		k.delay.Store(int64(cfg.rtt() / 2))
+		r.links = append(r.links, k)
 	}
 	return r, nil
 }
@@ -157,8 +160,7 @@ func (r *Relay) carry(ctx context.Context, l *link, client *net.TCPConn) {
 	defer cancel()
 	// A blocked read or write does not see ctx; closing the connection ends it.
 	context.AfterFunc(ctx, func() { abort(client) })
-	delay := r.cfg.rtt() / 2
-	up, down := newLine(r.cfg.BufferBytes, delay, &l.bytes), newLine(r.cfg.BufferBytes, delay, &l.bytes)
+	up, down := newLine(r.cfg.BufferBytes, &l.delay, &l.bytes), newLine(r.cfg.BufferBytes, &l.delay, &l.bytes)
 	l.total.Add(1)
 	l.open.Add(1)
 	defer l.open.Add(-1)
@@ -208,7 +210,7 @@ var errGone = errors.New("the client has gone")
 func (r *Relay) dial(ctx context.Context, l *link, up *line) (*net.TCPConn, error) {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	handshake := r.cfg.rtt() * 3 / 2
+	handshake := 3 * time.Duration(l.delay.Load())
 	if !l.gate.pass(time.Now().Add(handshake), handshake, ctx.Done(), timer) {
 		return nil, context.Cause(ctx)
 	}

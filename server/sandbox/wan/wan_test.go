@@ -447,6 +447,31 @@ func TestRelay_CutsByUnitPairAndLink(t *testing.T) {
 	}
 }
 
+func TestRelay_SlowsOneLink(t *testing.T) {
+	r := relay(t, oneLink(site(t, echo)))
+	c := dial(t, r.Addr("x"))
+	roundTrip(t, c, "as ever")
+	h := r.handler(t.Context())
+	if code, text := post(h, "slow?link=x&by=100ms"); code != http.StatusNoContent {
+		t.Fatalf("slow: %d %s", code, text)
+	}
+	if d := roundTrip(t, c, "slowly"); d < 260*time.Millisecond {
+		t.Errorf("with 100 ms more each way an answer took %v", d)
+	}
+	if s := r.Links()[0]; s.DelayMs != 130 {
+		t.Errorf("the delay is shown as %d ms, want 130", s.DelayMs)
+	}
+	_, _ = post(h, "slow?link=x&by=0s")
+	if d := roundTrip(t, c, "as before"); d > 200*time.Millisecond {
+		t.Errorf("restored, an answer took %v", d)
+	}
+	for _, bad := range []string{"slow?link=y&by=1s", "slow?link=x", "slow?link=x&by=-1s"} {
+		if code, _ := post(h, bad); code < 400 {
+			t.Errorf("POST /%s: %d, want a refusal", bad, code)
+		}
+	}
+}
+
 func cutLinks(r *Relay) string {
 	var names []string
 	for _, l := range r.Links() {
