@@ -1,10 +1,8 @@
 package prove
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -99,20 +97,27 @@ func (p *Prover) Plan(s *Schema, ses Session, text []byte) *Plan {
 
 // make plans a text.
 func (p *Prover) make(s *Schema, ses Session, text []byte) *Plan {
-	inner, dated := unwrapped(text)
-	if dated {
-		text = inner
-	}
 	sc, why := scan(text, ses.Narrow)
 	if why != nil {
 		return refusedPlan(why)
 	}
+	plan := p.read(s, ses, sc)
+	if sc.dated {
+		switch plan.Class {
+		case Read, Show, Set, SetAutocommit, Begin, Refused:
+		default:
+			return refusedPlan(executable())
+		}
+	}
+	return plan
+}
+
+// read plans a text that has been scanned.
+func (p *Prover) read(s *Schema, ses Session, sc scanned) *Plan {
 	list, ok := p.parse(sc.clean)
 	switch {
 	case !ok:
 		return p.unread(s, ses, sc)
-	case dated && !settings(list):
-		return refusedPlan(executable())
 	case len(list) == 0:
 		return &Plan{Class: Read}
 	case len(list) == 1:
@@ -199,30 +204,4 @@ func (p *Prover) parse(clean string) (list []ast.StmtNode, ok bool) {
 	}
 	p.parsers.Put(reader)
 	return list, ok
-}
-
-// unwrapped is the content of a text that is one dated comment of servers
-// which are all older than ours, as dump tools write around settings.
-func unwrapped(text []byte) ([]byte, bool) {
-	t := bytes.TrimSpace(bytes.TrimSuffix(bytes.TrimSpace(text), []byte(";")))
-	const head = len("/*!40101 ")
-	if len(t) < head+2 || !bytes.HasPrefix(t, []byte("/*!")) || !bytes.HasSuffix(t, []byte("*/")) {
-		return text, false
-	}
-	version, inner := string(t[3:head-1]), t[head:len(t)-2]
-	if version < "30000" || version > "50100" || strings.Trim(version, "0123456789") != "" || t[head-1] != ' ' ||
-		bytes.Contains(inner, []byte("*/")) || bytes.Contains(inner, []byte("/*")) {
-		return text, false
-	}
-	return inner, true
-}
-
-// settings says whether all statements are SET.
-func settings(list []ast.StmtNode) bool {
-	for _, n := range list {
-		if _, ok := n.(*ast.SetStmt); !ok {
-			return false
-		}
-	}
-	return len(list) > 0
 }

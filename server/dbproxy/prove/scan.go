@@ -19,6 +19,7 @@ const (
 type scanned struct {
 	clean   string // comments are blanks; bytes that are no UTF-8 in literals are \x01
 	markers []int  // offsets of the ? markers in clean
+	dated   bool   // the content of /*!40101 … */ comments is in clean, as code
 }
 
 // scanner cuts a text as MariaDB and MySQL do in their default lexing modes.
@@ -33,6 +34,8 @@ type scanner struct {
 	depth  int
 	nest   int
 	marks  []int
+	dated  bool
+	inside bool // of a dated comment
 }
 
 // scan cuts a text. Narrow is as in Session.
@@ -49,7 +52,10 @@ func scan(text []byte, narrow bool) (scanned, *Refusal) {
 	if s.depth > maxDepth || s.nest > maxNest {
 		return scanned{}, tooDeep()
 	}
-	return scanned{clean: string(s.out), markers: s.marks}, nil
+	if s.inside {
+		return scanned{}, openComment()
+	}
+	return scanned{clean: string(s.out), markers: s.marks, dated: s.dated}, nil
 }
 
 func tooDeep() *Refusal {
@@ -67,6 +73,10 @@ func (s *scanner) next() *Refusal {
 		return s.quoted()
 	case c == '/' && s.peek(1) == '*':
 		return s.comment()
+	case c == '*' && s.peek(1) == '/' && s.inside:
+		s.inside = false
+		s.blank(2)
+		return nil
 	case c == '#', c == '-' && s.dashes():
 		s.line()
 		return nil
@@ -97,6 +107,12 @@ func (s *scanner) dashes() bool {
 	return c <= ' ' || c == 0x7f
 }
 
+// blank takes n bytes away.
+func (s *scanner) blank(n int) {
+	s.at += n
+	s.out = append(s.out, ' ')
+}
+
 func (s *scanner) line() {
 	for s.at < len(s.in) && s.in[s.at] != '\n' {
 		s.at++
@@ -105,22 +121,49 @@ func (s *scanner) line() {
 }
 
 // comment replaces a plain comment by a blank. Executable comments are code
-// for one server and nothing for another, so nothing is proven of them.
+// for one server and nothing for another, so nothing is proven of them, but
+// for those that every server runs.
 func (s *scanner) comment() *Refusal {
 	rest := s.in[s.at+2:]
+	if s.inside {
+		return executable() // servers differ in what a comment in a comment is
+	}
+	if dated(rest) {
+		s.inside, s.dated = true, true
+		s.blank(len("/*!40101"))
+		return nil
+	}
 	if len(rest) > 0 && rest[0] == '!' || len(rest) > 1 && rest[0] == 'M' && rest[1] == '!' {
 		return executable()
 	}
 	end := bytes.Index(rest, []byte("*/"))
 	if end < 0 {
-		return unprovable("open comment", "a /* comment has no end", "close it")
+		return openComment()
 	}
 	if len(rest) > 0 && rest[0] == '+' && strings.Contains(strings.ToLower(string(rest[:end])), "set_var") {
 		return unprovable("setting in a hint", "a SET_VAR hint changes settings that the proof depends on", "remove it")
 	}
-	s.at += 2 + end + 2
-	s.out = append(s.out, ' ')
+	s.blank(2 + end + 2)
 	return nil
+}
+
+// dated says whether a comment holds code for servers from a version on that
+// all servers have by far: five digits, so that no server reads a sixth.
+func dated(rest []byte) bool {
+	if len(rest) < 7 || rest[0] != '!' || rest[6] != ' ' {
+		return false
+	}
+	for _, c := range rest[1:6] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	version := string(rest[1:6])
+	return version >= "30000" && version <= "50100"
+}
+
+func openComment() *Refusal {
+	return unprovable("open comment", "a /* comment has no end", "close it")
 }
 
 func executable() *Refusal {
