@@ -28,6 +28,7 @@ type cli struct {
 	Diff    DiffCmd    `cmd:"" group:"documents" help:"Compare documents with those in force."`
 	History HistoryCmd `cmd:"" group:"documents" help:"Tell how a document came to be."`
 	Audit   AuditCmd   `cmd:"" group:"documents" help:"Tell who changed what."`
+	Move    MoveCmd    `cmd:"" group:"state" help:"Give keys to another unit without losing a write: plan, start, follow or abort it."`
 	Planes  PlanesCmd  `cmd:"" group:"state" help:"List the processes that obey the console, or forget one."`
 	Lanes   LanesCmd   `cmd:"" group:"state" help:"List the directions of data sync, with their lag and parked rows."`
 

@@ -18,6 +18,7 @@ import (
 const (
 	checkEvery = 100 * time.Millisecond // the checks, at most
 	lapseEvery = 200 * time.Millisecond // ends of leases, behind SWITCH
+	pauseMax   = 320 * time.Millisecond // after a turn that failed, at most
 )
 
 // driver drives one move, in one goroutine, from when this console leads until
@@ -31,7 +32,7 @@ type driver struct {
 	state    move.State
 	revision int64         // of the state in the store
 	switched time.Time     // when this driver first knew the move to be switched
-	retry    time.Duration // until the next attempt after a write that failed, 0: the last one did not
+	retry    time.Duration // pause before the next turn after one that failed; 0: the last one did not
 	checked  time.Time     // when the checks were last made
 
 	wake  chan struct{}
@@ -60,8 +61,13 @@ func (d *driver) run(ctx context.Context) error {
 	}
 	var err error
 	for err == nil && ctx.Err() == nil && !d.state.Phase.Over() {
-		if err = d.turn(ctx); err == nil {
+		switch err = d.turn(ctx); {
+		case err == nil:
+			d.retry = 0
 			d.wait(ctx)
+		case errors.Is(err, errAgain):
+			err = nil
+			pause(ctx, d.retry) // whatever is new meanwhile
 		}
 	}
 	switch {
@@ -74,12 +80,16 @@ func (d *driver) run(ctx context.Context) error {
 	return err
 }
 
+// errAgain ends a turn in which something did not succeed. The next one begins
+// with all that is known, after a pause.
+var errAgain = errors.New("not done, to be tried again")
+
 // turn tells the machine all that is new, in an order in which nothing is told
-// too early: who drives, who is registered, what they said, what a person
-// wants, the time.
+// too early, and a person's wish before what would lead on: who drives, what
+// is wanted, who is registered, what they said, the time.
 func (d *driver) turn(ctx context.Context) error {
 	for _, tell := range []func(context.Context) error{
-		d.tellLeader, d.tellRegistered, d.tellReports, d.tellWish, d.tellChecks, d.tellLapses,
+		d.tellLeader, d.tellWish, d.tellRegistered, d.tellReports, d.tellChecks, d.tellLapses,
 	} {
 		if err := tell(ctx); err != nil {
 			return err
@@ -95,7 +105,7 @@ func (d *driver) turn(ctx context.Context) error {
 // wait returns when something is new or due.
 func (d *driver) wait(ctx context.Context) {
 	// What was published in this turn makes the set of planes old.
-	if d.state.Phase.Over() || (d.state.AsOf < d.state.Epoch && d.retry == 0) {
+	if d.state.Phase.Over() || d.state.AsOf < d.state.Epoch {
 		return
 	}
 	now := d.m.now()
@@ -109,8 +119,6 @@ func (d *driver) wait(ctx context.Context) {
 		sooner(at.Sub(now))
 	}
 	switch {
-	case d.retry > 0:
-		sooner(d.retry)
 	case d.state.Phase == move.Check:
 		sooner(checkEvery)
 	case d.state.Phase.Committed():
@@ -130,8 +138,7 @@ func (d *driver) wait(ctx context.Context) {
 }
 
 // step gives the machine an event and carries out what it commands. After a
-// write that did not succeed the state is read again, and the turn begins
-// anew with everything that is known.
+// write that did not succeed the state is read again, and errAgain returned.
 func (d *driver) step(ctx context.Context, e move.Event) error {
 	if d.state.Phase.Over() {
 		return nil
@@ -140,9 +147,6 @@ func (d *driver) step(ctx context.Context, e move.Event) error {
 	d.state = next
 	err := d.carryOut(ctx, commands)
 	if err == nil {
-		if len(commands) > 0 {
-			d.retry = 0
-		}
 		if _, tick := e.(move.Tick); !tick || len(commands) > 0 {
 			d.m.show(d.state)
 		}
@@ -151,14 +155,25 @@ func (d *driver) step(ctx context.Context, e move.Event) error {
 	if lost := d.lost(ctx, err); lost != nil {
 		return lost
 	}
-	d.m.cfg.Log.Warn("move does not get on, trying again", "move", d.id, "phase", d.state.Phase, "err", err)
-	d.retry = min(max(2*d.retry, retryMin), retryMax)
+	if err := d.again(ctx, err); !errors.Is(err, errAgain) {
+		return err
+	}
 	if err := d.reload(ctx); err != nil {
 		return err
 	}
 	d.state, _ = move.Step(d.state, move.Conflict{At: d.m.now(), Why: err.Error()})
 	d.m.show(d.state)
-	return nil
+	return errAgain
+}
+
+// again notes why the turn ends and how long the pause before the next is.
+func (d *driver) again(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	d.m.cfg.Log.Warn("move does not get on, trying again", "move", d.id, "phase", d.state.Phase, "err", err)
+	d.retry = min(max(2*d.retry, retryMin), pauseMax)
+	return errAgain
 }
 
 // lost tells whether an error means that another console leads.
@@ -224,11 +239,8 @@ func (d *driver) tellRegistered(ctx context.Context) error {
 		d.m.mu.Lock()
 		d.stale = true
 		d.m.mu.Unlock()
-		d.m.cfg.Log.Warn("registered planes cannot be read, trying again", "move", d.id, "err", err)
-		d.retry = min(max(2*d.retry, retryMin), retryMax)
-		return ctx.Err()
+		return d.again(ctx, err)
 	}
-	d.retry = 0
 	planes := registered(records)
 	d.m.mu.Lock()
 	maps.DeleteFunc(d.m.heard, func(name string, h hearing) bool {
@@ -308,8 +320,7 @@ func (d *driver) tellChecks(ctx context.Context) error {
 	d.checked = now
 	current, err := publish.Load(ctx, d.m.cfg.Store, d.space)
 	if err != nil {
-		d.m.cfg.Log.Warn("checks cannot be made, trying again", "move", d.id, "err", err)
-		return ctx.Err()
+		return d.again(ctx, err)
 	}
 	return d.step(ctx, move.Checked{At: now, Checks: d.m.checks(d.state, current.Snapshot)})
 }
@@ -338,7 +349,7 @@ func (d *driver) tellLapses(ctx context.Context) error {
 		if leased && !read {
 			current, err := publish.Load(ctx, d.m.cfg.Store, d.space)
 			if err != nil {
-				return ctx.Err()
+				return d.again(ctx, err)
 			}
 			ttl, read = current.Snapshot.Settings.FenceTTL, true
 		}

@@ -113,8 +113,10 @@ func (m *Mover) Abort(ctx context.Context, r *connect.Request[atollv1.MoveIDRequ
 	if err := mayAbort(s); err != nil {
 		return nil, err
 	}
-	if err := m.wishAbort(ctx, s, auth.By(ctx)); err != nil {
-		return nil, err
+	if !s.Phase.Over() {
+		if err := m.wishAbort(ctx, s, auth.By(ctx)); err != nil {
+			return nil, err
+		}
 	}
 	patience := time.NewTimer(abortPatience)
 	defer patience.Stop()
@@ -139,12 +141,15 @@ func (m *Mover) Abort(ctx context.Context, r *connect.Request[atollv1.MoveIDRequ
 	}
 }
 
+// mayAbort is nil for a move that can still end with the old owner, or has.
 func mayAbort(s move.State) error {
 	switch {
+	case s.Phase == move.Aborted:
+		return nil
 	case s.Phase.Over():
-		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("move %s is %s already", s.ID, stateOf(s)))
+		return connect.NewError(connect.CodeAborted, fmt.Errorf("move %s is %s already", s.ID, stateOf(s)))
 	case s.Phase.Committed():
-		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("move %s has switched: it only goes on (move the keys back from %s to %s when it is done)", s.ID, s.To, s.From))
+		return connect.NewError(connect.CodeAborted, fmt.Errorf("move %s has switched: it only goes on (move the keys back from %s to %s when it is done)", s.ID, s.To, s.From))
 	}
 	return nil
 }

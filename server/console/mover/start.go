@@ -210,7 +210,7 @@ func (m *Mover) refuseSecond(ctx context.Context, code string) error {
 	if it, err := m.cfg.Store.Get(ctx, store.ActiveMoveKey(code)); err == nil && it.Exists() {
 		text = fmt.Sprintf("move %s of space %q is under way already (wait for it, or `atoll move abort %s`)", it.Value, code, it.Value)
 	}
-	return connect.NewError(connect.CodeFailedPrecondition, errors.New(text))
+	return connect.NewError(connect.CodeAborted, errors.New(text))
 }
 
 // describe says in words what moves, without naming more than a few keys.
