@@ -39,15 +39,16 @@ type lane struct {
 	name   string
 	origin string
 
-	mu      sync.Mutex
-	reasons [sides]string // why it waits; empty: it does not
-	stopped bool          // somebody has to mend something
-	at      binlog.Position
-	beat    time.Time // of the last heartbeat applied, by the origin's clock
-	since   time.Time // of the session, stands in for beat before the first
-	counts  counts
-	queue   *queue
-	parked  []parkedKey
+	mu         sync.Mutex
+	reasons    [sides]string // why it waits; empty: it does not
+	stopped    bool          // somebody has to mend something
+	at         binlog.Position
+	beat       time.Time // of the last heartbeat applied, by the origin's clock
+	since      time.Time // of the session, stands in for beat before the first
+	counts     counts
+	queue      *queue
+	parked     []parkedKey
+	parkedSaid time.Time // when the log last spoke of them
 
 	// Guarded by Sync.mu: sibling lanes and acks read them.
 	spec   *laneSpec

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"time"
 	"unicode/utf8"
 
 	"github.com/atoll-live/atoll/route"
@@ -115,8 +116,14 @@ func (l *lane) park(rows []parkedRow) {
 	for _, r := range rows {
 		l.parked = append(l.parked, r.parkedKey)
 	}
+	n, quiet := len(l.parked), time.Since(l.parkedSaid) < parkedEvery
+	if !quiet {
+		l.parkedSaid = time.Now()
+	}
 	l.mu.Unlock()
-	l.s.cfg.Log.Warn("rows parked", "lane", l.name, "rows", len(rows), "table", rows[0].table, "reason", rows[0].reason)
+	if !quiet {
+		l.s.cfg.Log.Warn("rows parked", "lane", l.name, "now", n, "table", rows[0].table, "reason", rows[0].reason)
+	}
 	l.s.touch()
 }
 

@@ -92,7 +92,7 @@ func (s *stream) run(from Position) error {
 	defer s.hangUp()
 	events, err := syncer.StartSyncGTID(set)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrLink, plain(err))
+		return fmt.Errorf("%w: %w", ErrLink, err)
 	}
 	_, err = events.GetEvent(s.ctx)
 	s.mu.Lock()
@@ -100,22 +100,7 @@ func (s *stream) run(from Position) error {
 	if s.fail != nil {
 		return s.fail
 	}
-	return fmt.Errorf("%w: %w", ErrLink, plain(err))
-}
-
-// plain takes the library's stack traces off an error.
-func plain(err error) error {
-	for {
-		inner := errors.Unwrap(err)
-		if inner == nil {
-			return err
-		}
-		var net net.Error
-		if errors.As(err, &net) {
-			return net
-		}
-		err = inner
-	}
+	return fmt.Errorf("%w: %w", ErrLink, err)
 }
 
 // HandleEvent implements replication.EventHandler; it runs on the goroutine
