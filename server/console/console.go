@@ -116,7 +116,7 @@ func (c *Console) run(ctx context.Context, listener net.Listener, kept *store.Et
 		wg.Go(func() { fail("mover", p.mover.Run(serving)) })
 	}
 	wg.Go(func() { fail("settings", p.documents.AdoptSettings(serving, c.cfg.Log)) })
-	wg.Go(func() { c.prune(serving, kept) })
+	wg.Go(func() { c.prune(serving, kept, p) })
 	wg.Go(func() { c.becomeReady(serving, listener, p) })
 	server := c.server(p)
 	wg.Go(func() {
@@ -168,7 +168,7 @@ func (c *Console) becomeReady(ctx context.Context, listener net.Listener, p *par
 }
 
 // prune keeps the audit log and the history within their sizes.
-func (c *Console) prune(ctx context.Context, kept store.Store) {
+func (c *Console) prune(ctx context.Context, kept store.Store, p *parts) {
 	tick := time.NewTicker(pruneEvery)
 	defer tick.Stop()
 	for {
@@ -177,7 +177,7 @@ func (c *Console) prune(ctx context.Context, kept store.Store) {
 			return
 		case <-tick.C:
 		}
-		err := errors.Join(audit.Prune(ctx, kept, store.AuditPrefix, audit.Kept), publish.PruneHistory(ctx, kept))
+		err := errors.Join(audit.Prune(ctx, kept, store.AuditPrefix, audit.Kept), publish.PruneHistory(ctx, kept), p.planes.Prune(ctx))
 		if err != nil && ctx.Err() == nil {
 			c.cfg.Log.Warn("old entries are not pruned", "err", err)
 		}

@@ -35,7 +35,7 @@ const patience = 30 * time.Second
 
 // running is a console in this process.
 type running struct {
-	t    *testing.T
+	t    testing.TB
 	url  string
 	stop func() error // waits for its end; may be called twice
 	log  *bytes.Buffer
@@ -48,7 +48,7 @@ func config(dir string) console.Config {
 	}
 }
 
-func start(t *testing.T, cfg console.Config) *running {
+func start(t testing.TB, cfg console.Config) *running {
 	t.Helper()
 	r := &running{t: t, log: &bytes.Buffer{}}
 	cfg.Log = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -393,6 +393,11 @@ func TestLeaseEnd(t *testing.T) {
 	if end, forEver := w.s.LeaseEnd(p, "shop", 0); forEver || !end.IsZero() {
 		t.Errorf("a plane that has just registered: %v, %v", end, forEver)
 	}
+	w.run(nil) // after a restart, the same incarnation registers again
+	w.mustRegister(p)
+	if end, forEver := w.s.LeaseEnd(p, "shop", 0); !forEver {
+		t.Errorf("a plane that registers again may hold a lease from before the restart: %v, %v", end, forEver)
+	}
 	w.publish("shop", 1, time.Second)
 	w.clock.advance(time.Minute)
 	w.leases("shop@1:1s", p, at("shop", 1))
@@ -615,7 +620,13 @@ func TestForgetAndDeregister(t *testing.T) {
 	if res, err := w.report(p, at("shop", 1)); err != nil || !res.GetUnknownPlane() {
 		t.Errorf("a forgotten plane: %v, %v", res, err)
 	}
+	// The process that was forgotten may still hold a lease: it does not come
+	// back as if it were new.
+	if err := w.register(p); code(err) != connect.CodeFailedPrecondition {
+		t.Errorf("a forgotten plane came back: %v", err)
+	}
 
+	p = plane("dbproxy@unit-a", "later")
 	w.mustRegister(p)
 	undrained := at("shop", 1)
 	undrained.Undrained = true
@@ -626,7 +637,7 @@ func TestForgetAndDeregister(t *testing.T) {
 		_, err := w.client.Deregister(w.ctx, connect.NewRequest(&atollv1.DeregisterRequest{Name: p.GetName(), Incarnation: incarnation}))
 		return err
 	}
-	if err := leave("one"); code(err) != connect.CodeFailedPrecondition {
+	if err := leave("later"); code(err) != connect.CodeFailedPrecondition {
 		t.Errorf("deregister undrained: %v", err)
 	}
 	if _, err := w.report(p, at("shop", 1)); err != nil {
@@ -638,11 +649,23 @@ func TestForgetAndDeregister(t *testing.T) {
 	if list, _, _ := store.Planes(w.ctx, w.store); len(list) != 1 {
 		t.Errorf("another life deregistered the plane")
 	}
-	if err := leave("one"); err != nil {
+	if err := leave("later"); err != nil {
 		t.Error(err)
 	}
 	if list, _, _ := store.Planes(w.ctx, w.store); len(list) != 0 {
 		t.Errorf("still registered: %v", list)
+	}
+	for _, former := range []string{"one", "later"} {
+		if err := w.register(plane("dbproxy@unit-a", former)); code(err) != connect.CodeFailedPrecondition {
+			t.Errorf("former life %s came back: %v", former, err)
+		}
+	}
+	w.mustRegister(plane("dbproxy@unit-a", "last"))
+	if err := w.register(plane("dbproxy@unit-a", "one")); code(err) != connect.CodeFailedPrecondition {
+		t.Errorf("a forgotten life came back beside a later one: %v", err)
+	}
+	if err := w.s.Prune(w.ctx); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package planes
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,8 +84,8 @@ func invalid(format string, args ...any) error {
 func unavailable(err error) error { return connect.NewError(connect.CodeUnavailable, err) }
 
 // Register writes the plane down before it may write unit data. A new
-// incarnation replaces the old one of the same name; one that was replaced
-// does not come back.
+// incarnation replaces the old one of the same name; one that was replaced,
+// forgotten or deregistered does not come back.
 func (s *Service) Register(ctx context.Context, r *connect.Request[atollv1.RegisterRequest]) (*connect.Response[atollv1.RegisterResponse], error) {
 	plane := r.Msg.GetPlane()
 	if err := checkPlane(plane); err != nil {
@@ -94,7 +95,6 @@ func (s *Service) Register(ctx context.Context, r *connect.Request[atollv1.Regis
 		err := s.register(ctx, plane)
 		switch {
 		case err == nil:
-			s.leases.registered(plane.GetName(), plane.GetIncarnation())
 			return connect.NewResponse(&atollv1.RegisterResponse{}), nil
 		case errors.Is(err, store.ErrConflict) && ctx.Err() == nil: // two at once: look again
 		case connect.CodeOf(err) != connect.CodeUnknown:
@@ -128,27 +128,48 @@ func (s *Service) register(ctx context.Context, plane *atollv1.Plane) error {
 	if err != nil {
 		return err
 	}
-	was := record.Plane
-	switch {
-	case was == nil:
-		if err := s.roomForOne(ctx); err != nil {
-			return err
-		}
-	case was.GetKind() != plane.GetKind() || was.GetUnit() != plane.GetUnit():
-		return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf(
-			"plane %s is registered as %s of unit %q, not as %s of unit %q (take another name, or `atoll planes forget %s` if that one will never return)",
-			plane.GetName(), was.GetKind(), was.GetUnit(), plane.GetKind(), plane.GetUnit(), plane.GetName()))
-	case slices.Contains(record.Former, plane.GetIncarnation()):
-		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
-			"plane %s was replaced by a later process of the same name, pid %d (stop one of them, or give them names of their own)",
-			plane.GetName(), was.GetPid()))
+	gone, err := s.cfg.Store.Get(ctx, store.FormerKey(plane.GetName()))
+	if err != nil {
+		return err
+	}
+	former, err := store.ReadFormer(gone)
+	if err != nil {
+		return err
+	}
+	record.Former = append(former, record.Former...)
+	if err := s.mayRegister(ctx, record, plane); err != nil {
+		return err
 	}
 	op, err := record.Replace(plane, time.Now().UTC()).Put()
 	if err != nil {
 		return err
 	}
-	_, err = s.cfg.Store.Commit(ctx, store.Txn{If: []store.Compare{record.Item.Unchanged()}, Then: []store.Op{op}})
+	_, err = s.cfg.Store.Commit(ctx, store.Txn{
+		If:   []store.Compare{record.Item.Unchanged(), gone.Unchanged()},
+		Then: []store.Op{op, store.Delete(gone.Key)},
+	})
+	if err == nil && record.Plane.GetIncarnation() != plane.GetIncarnation() {
+		// Its first registration. One that registers again may hold leases that
+		// it had before this console's start.
+		s.leases.registered(plane.GetName(), plane.GetIncarnation())
+	}
 	return err
+}
+
+func (s *Service) mayRegister(ctx context.Context, record store.PlaneRecord, plane *atollv1.Plane) error {
+	name, was := plane.GetName(), record.Plane
+	switch {
+	case slices.Contains(record.Former, plane.GetIncarnation()):
+		return connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf(
+			"this process was plane %s, and was replaced by a later one of that name or forgotten (start it anew, under a name that no other process has)", name))
+	case was == nil:
+		return s.roomForOne(ctx)
+	case was.GetKind() != plane.GetKind() || was.GetUnit() != plane.GetUnit():
+		return connect.NewError(connect.CodeAlreadyExists, fmt.Errorf(
+			"plane %s is registered as %s of unit %q, not as %s of unit %q (take another name, or `atoll planes forget %s` if that one will never return)",
+			name, was.GetKind(), was.GetUnit(), plane.GetKind(), plane.GetUnit(), name))
+	}
+	return nil
 }
 
 func (s *Service) roomForOne(ctx context.Context) error {
@@ -237,10 +258,11 @@ func (s *Service) mayForget(name, incarnation string) error {
 }
 
 func (s *Service) remove(ctx context.Context, record store.PlaneRecord, also []store.Op) error {
-	_, err := s.cfg.Store.Commit(ctx, store.Txn{
-		If:   []store.Compare{record.Item.Unchanged()},
-		Then: append(also, store.Delete(record.Item.Key)),
-	})
+	ops, err := record.Remove()
+	if err != nil {
+		return err
+	}
+	_, err = s.cfg.Store.Commit(ctx, store.Txn{If: []store.Compare{record.Item.Unchanged()}, Then: append(ops, also...)})
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		return connect.NewError(connect.CodeAborted, fmt.Errorf("plane %s registered again meanwhile", record.Plane.GetName()))
@@ -255,6 +277,23 @@ func (s *Service) remove(ctx context.Context, record store.PlaneRecord, also []s
 			l.stop(errReplaced)
 		}
 		delete(s.live, record.Plane.GetName())
+	}
+	return nil
+}
+
+// Prune drops the oldest memories of planes that are no longer registered, so
+// that names that are never used again do not pile up.
+func (s *Service) Prune(ctx context.Context) error {
+	l, err := s.cfg.Store.Keys(ctx, store.FormerPrefix)
+	if err != nil {
+		return fmt.Errorf("prune planes: %w", err)
+	}
+	slices.SortFunc(l.Items, func(a, b store.Item) int { return cmp.Compare(a.Revision, b.Revision) })
+	for _, it := range l.Items[:max(0, len(l.Items)-MaxPlanes)] {
+		t := store.Txn{If: []store.Compare{it.Unchanged()}, Then: []store.Op{store.Delete(it.Key)}}
+		if _, err := s.cfg.Store.Commit(ctx, t); err != nil && !errors.Is(err, store.ErrConflict) {
+			return fmt.Errorf("prune planes: %w", err)
+		}
 	}
 	return nil
 }

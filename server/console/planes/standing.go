@@ -85,21 +85,23 @@ func (s *Service) heardNext() <-chan struct{} {
 func (s *Service) AwaitEpoch(ctx context.Context, space string, epoch int64) error {
 	tick := time.NewTicker(s.cfg.KeepAlive) // a plane may also fall silent
 	defer tick.Stop()
+	var late []string // as last seen
 	for {
 		heard := s.heardNext()
 		list, err := s.Standings(ctx)
-		if err != nil && ctx.Err() == nil {
+		switch {
+		case err == nil:
+			if late = behind(list, space, epoch); len(late) == 0 {
+				return nil
+			}
+		case ctx.Err() == nil:
 			return fmt.Errorf("wait for epoch %d of %s: %w", epoch, space, err)
-		}
-		behind := behind(list, space, epoch)
-		if err == nil && len(behind) == 0 {
-			return nil
 		}
 		select {
 		case <-heard:
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("epoch %d of %s is published, but not in force yet at %s", epoch, space, strings.Join(behind, ", "))
+			return fmt.Errorf("epoch %d of %s is published, but not in force yet at: %s", epoch, space, strings.Join(late, ", "))
 		}
 	}
 }

@@ -16,6 +16,7 @@ const (
 	DocPrefix      = Root + "doc/"
 	HistoryPrefix  = Root + "history/"
 	PlanePrefix    = Root + "plane/"
+	FormerPrefix   = Root + "former/"
 	MovePrefix     = Root + "move/"
 	IDPrefix       = Root + "id/"
 	AuditPrefix    = Root + "audit/"
@@ -51,6 +52,11 @@ func HistoryDocPrefix(kind, name string) string {
 // PlaneKey is /atoll/plane/<name>: a registered plane. It stays over restarts
 // and silence until the plane deregisters or is forgotten.
 func PlaneKey(name string) string { return PlanePrefix + escape(name) }
+
+// FormerKey is /atoll/former/<name>: of a plane that is no longer registered,
+// JSON of the incarnations that may not come back. A new incarnation takes it
+// over into its PlaneKey.
+func FormerKey(name string) string { return FormerPrefix + escape(name) }
 
 // ActiveMoveKey is /atoll/move/<space>/active: the id of the one move of a
 // space that is not over. It is created with Absent and deleted with the

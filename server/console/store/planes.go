@@ -61,6 +61,29 @@ func (r PlaneRecord) Replace(plane *atollv1.Plane, at time.Time) PlaneRecord {
 	return next
 }
 
+// Remove takes the plane out of the registered ones and keeps in mind which
+// incarnations of it may not come back.
+func (r PlaneRecord) Remove() ([]Op, error) {
+	former := r.Replace(&atollv1.Plane{}, time.Time{}).Former
+	raw, err := json.Marshal(former)
+	if err != nil {
+		return nil, fmt.Errorf("remove plane %s: %w", r.Plane.GetName(), err)
+	}
+	return []Op{Delete(r.Item.Key), Put(FormerKey(r.Plane.GetName()), raw)}, nil
+}
+
+// ReadFormer decodes a FormerKey.
+func ReadFormer(it Item) ([]string, error) {
+	if !it.Exists() {
+		return nil, nil
+	}
+	var former []string
+	if err := json.Unmarshal(it.Value, &former); err != nil {
+		return nil, fmt.Errorf("read the former lives of plane %s: %w", Name(it.Key), err)
+	}
+	return former, nil
+}
+
 // Put writes the record under its key.
 func (r PlaneRecord) Put() (Op, error) {
 	plane, err := protojson.Marshal(r.Plane)

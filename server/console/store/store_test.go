@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/server/console/store"
 	"github.com/atoll-live/atoll/server/console/store/storetest"
 )
@@ -161,4 +162,56 @@ func TestKeysKeepTheirLevel(t *testing.T) {
 	if fmt.Sprint(store.DocKey("MultiLiveSpace", "shop")) != "/atoll/doc/multilivespace/shop" {
 		t.Error(store.DocKey("MultiLiveSpace", "shop"))
 	}
+}
+
+func TestPlaneRecord(t *testing.T) {
+	m, ctx := store.NewMemory(), context.Background()
+	var r store.PlaneRecord
+	for i := range 20 {
+		r = r.Replace(&atollv1.Plane{Name: "a/b", Kind: "gateway", Incarnation: fmt.Sprint(i)}, time.Unix(int64(i), 0).UTC())
+	}
+	op, err := r.Put()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Commit(ctx, store.Txn{Then: []store.Op{op}}); err != nil {
+		t.Fatal(err)
+	}
+	list, _, err := store.Planes(ctx, m)
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%v, %v", list, err)
+	}
+	got := list[0]
+	if got.Plane.GetName() != "a/b" || got.Plane.GetIncarnation() != "19" || !got.Registered.Equal(time.Unix(19, 0)) || len(got.Former) != 16 || got.Former[15] != "18" {
+		t.Errorf("%+v", got)
+	}
+	ops, err := got.Remove()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Commit(ctx, store.Txn{Then: ops}); err != nil {
+		t.Fatal(err)
+	}
+	it, err := m.Get(ctx, store.FormerKey("a/b"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if former, err := store.ReadFormer(it); err != nil || len(former) != 16 || former[15] != "19" {
+		t.Errorf("%v, %v", former, err)
+	}
+}
+
+func FuzzReadPlane(f *testing.F) {
+	f.Add([]byte(`{"plane":{"name":"a","pid":"7"},"registered":"2026-01-01T00:00:00Z","former":["x"]}`))
+	f.Add([]byte(`{"plane":null}`))
+	f.Add([]byte(`[]`))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		it := store.Item{Key: store.PlaneKey("a"), Value: value, Revision: 1}
+		if r, err := store.ReadPlane(it); err == nil {
+			if _, err := r.Put(); err != nil {
+				t.Errorf("what was read cannot be written: %v", err)
+			}
+		}
+		_, _ = store.ReadFormer(it) // must not panic
+	})
 }
