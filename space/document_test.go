@@ -348,3 +348,28 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Texts that YAML could read as something else come back as they were.
+func TestYAMLKeepsOddTexts(t *testing.T) {
+	odd := []string{"<<", "~", "null", "true", "yes", "on", "1", "0x10", "1e3", ".inf", "-", "?", "- a", "a: b", "#", "", " ", "a ", "\n", "a\nb\n", "\t",
+		"\u0000", "\u0085", "\u2028", "\ufeff", "2026-11-21", "1_000", "0o17", "017", "!x", "&x", "*x", "%", "@", "`", "{}", "[]", "'", `"`, "\\", "12:30:45", "=", "|", ">"}
+	extra := map[string]any{}
+	for _, text := range odd {
+		extra[text] = text
+	}
+	for _, n := range []string{"1E400", "-0", "1.50", "12345678901234567890123", "1e-7", "0"} {
+		extra["n"+n] = json.Number(n)
+	}
+	d := Document{Space: &Space{Kind: KindSpace, Spec: Spec{Code: "s", UnitRules: []UnitRule{{Units: []UnitRoute{{Allows: odd}}}}, Extra: extra}}}
+	y, err := YAML(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := Read(y)
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, y)
+	}
+	if got, want := mustJSON(t, back), mustJSON(t, d); got != want {
+		t.Errorf("%s\nbecame\n%s\nby\n%s", want, got, y)
+	}
+}
