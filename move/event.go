@@ -32,6 +32,12 @@ type Reported struct {
 	Answers     []Answer
 }
 
+// Reports are several at once.
+type Reports struct {
+	At   time.Time
+	List []Reported
+}
+
 // Lapsed says that a plane which did not answer can do nothing any more by an
 // epoch before SWITCH: its lease has ended, or, for a kind without leases, it
 // has been silent for long.
@@ -79,6 +85,7 @@ type TakenOver struct {
 func (e Tick) at() time.Time       { return e.At }
 func (e Registered) at() time.Time { return e.At }
 func (e Reported) at() time.Time   { return e.At }
+func (e Reports) at() time.Time    { return e.At }
 func (e Lapsed) at() time.Time     { return e.At }
 func (e Checked) at() time.Time    { return e.At }
 func (e Published) at() time.Time  { return e.At }

@@ -2,7 +2,9 @@ package move
 
 import (
 	"fmt"
+	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -147,27 +149,32 @@ func (s State) epochOf(j Joint) int64 {
 }
 
 // Waiting lists what the present joint still lacks, in the order of names.
-func (s State) Waiting() []Wait { return s.lacking(s.joint()) }
+func (s State) Waiting() []Wait {
+	return s.lacking(s.joint(), slices.Values(slices.Sorted(maps.Keys(s.Planes))), math.MaxInt)
+}
 
-func (s State) lacking(j Joint) []Wait {
+// lacking looks at the planes in the order given and stops at limit.
+func (s State) lacking(j Joint, names iter.Seq[string], limit int) []Wait {
 	if j == "" {
 		return nil
 	}
-	names := slices.Sorted(maps.Keys(s.Planes))
 	var waits []Wait
 	for _, p := range s.Participants {
 		for _, d := range p.Duties {
-			if d.Joint == j {
-				waits = s.lackingOf(waits, names, p, d)
+			if d.Joint == j && len(waits) < limit {
+				waits = s.lackingOf(waits, names, limit, p, d)
 			}
 		}
 	}
 	return waits
 }
 
-func (s State) lackingOf(waits []Wait, names []string, p Participant, d Duty) []Wait {
+func (s State) lackingOf(waits []Wait, names iter.Seq[string], limit int, p Participant, d Duty) []Wait {
 	there := map[string]bool{}
-	for _, name := range names {
+	for name := range names {
+		if len(waits) >= limit {
+			return waits
+		}
 		plane := s.Planes[name]
 		if plane.Kind != p.Kind || !s.counts(plane.Unit, d.At) {
 			continue
@@ -220,8 +227,11 @@ func (s State) laneInto(j Joint, unit string) string {
 func (s State) met(p Plane, w *Wait) bool {
 	switch want := s.epochOf(w.Joint); w.Joint {
 	case Switched, Released:
+		if p.Past || p.Epoch >= want {
+			return true
+		}
 		w.Hint = fmt.Sprintf("at epoch %d, not yet %d", p.Epoch, want)
-		return p.Past || p.Epoch >= want
+		return false
 	default:
 		w.Lane = s.laneInto(w.Joint, p.Unit)
 		a, ok := p.answer(w.Joint, w.Lane, want)

@@ -23,6 +23,10 @@ func Step(s State, e Event) (State, []Command) {
 		s.register(e)
 	case Reported:
 		s.hear(e)
+	case Reports:
+		for _, r := range e.List {
+			s.hear(r)
+		}
 	case Lapsed:
 		s.lapse(e)
 	case Checked:
@@ -301,7 +305,9 @@ func (s *State) advanceBefore(at time.Time, silent map[string]time.Duration) []C
 
 // complete tells whether everything that the present joint waits for is there,
 // judged by a set of planes that was read after the phase's snapshot.
-func (s *State) complete() bool { return s.AsOf >= s.Epoch && len(s.Waiting()) == 0 }
+func (s *State) complete() bool {
+	return s.AsOf >= s.Epoch && len(s.lacking(s.joint(), maps.Keys(s.Planes), 1)) == 0
+}
 
 // wordsMax is how many planes the words of an abort name.
 const wordsMax = 3

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/atoll-live/atoll/space"
 )
 
 var seedFlag = flag.Int64("seed", 0, "run the model with this seed only and print what happens")
@@ -258,7 +260,9 @@ func anyEvents(w *world) []Event {
 		nil, Tick{At: at}, Conflict{At: at}, Conflict{At: at, Why: "x"}, Abort{At: at, By: "x"}, TakenOver{At: at, Leader: "y"}, TakenOver{At: at},
 		Registered{At: at, AsOf: epoch}, Registered{At: at, AsOf: epoch, Planes: map[string]Plane{"pb": {Kind: "dbproxy"}}},
 		Lapsed{At: at, Plane: "pa1", Incarnation: "1"}, Checked{At: at}, Checked{At: at, Checks: []CheckResult{{Name: "x", OK: true}}},
-		Published{At: at, What: "nonsense", Epoch: 9},
+		Published{At: at, What: "nonsense", Epoch: 9}, Reports{At: at}, Reports{At: at, List: []Reported{
+			{Plane: "pa1", Incarnation: "1", Epoch: epoch, Answers: []Answer{{Joint: Drained, Epoch: epoch}}}, {Plane: "pb"},
+		}},
 		Reported{At: at, Plane: "pa1", Incarnation: "1", Epoch: epoch, Answers: []Answer{
 			{Joint: Drained, Epoch: epoch}, {Joint: "nonsense", Epoch: epoch}, {Joint: Passed, Lane: "a>b", Epoch: epoch}, {Joint: Released, Epoch: 1},
 		}},
@@ -267,4 +271,29 @@ func anyEvents(w *world) []Event {
 		events = append(events, Published{At: at, What: k, Epoch: int64(w.r.Intn(20))})
 	}
 	return events
+}
+
+// BenchmarkStep_Reports is one joint of a thousand proxies, each answering by
+// itself.
+func BenchmarkStep_Reports(b *testing.B) {
+	at := time.Unix(1_800_000_000, 0)
+	s, err := New(Plan{ID: "mv1", Space: "s", Rule: "r", From: "a", To: "b", Keys: space.KeySet{Keys: []string{"k"}}, Epoch: 1,
+		Participants: Participants([]string{"a", "b"}), Limits: testLimits(), Leader: "m"}, at)
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Phase, s.FenceEpoch, s.Epoch, s.AsOf, s.Planes = Fence, 3, 3, 3, map[string]Plane{}
+	s.Deadline = at.Add(time.Hour)
+	for i := range 1000 {
+		s.Planes[fmt.Sprintf("dbproxy%d", i)] = Plane{Kind: "dbproxy", Unit: "a", Incarnation: "1"}
+	}
+	for b.Loop() {
+		t := s
+		for i := range 1000 {
+			t, _ = Step(t, Reported{At: at, Plane: fmt.Sprintf("dbproxy%d", i), Incarnation: "1", Epoch: 3, Answers: []Answer{{Joint: Drained, Epoch: 3}}})
+		}
+		if t.Phase != Barrier {
+			b.Fatal(t.Phase)
+		}
+	}
 }

@@ -114,6 +114,7 @@ type bed struct {
 	lag      map[string]int64            // lane → lag in its reports
 	late     map[string]bool             // planes that do not install what comes once they are fenced
 	figures  map[string]map[string]int64 // joint → figures
+	laneIs   func(*atollv1.LaneReport)   // changes what lanes report
 	touched  chan struct{}               // closed and replaced when planes shall look again
 }
 

@@ -18,6 +18,7 @@ const (
 	noActiveMove    = "no-active-move"     // no other move of the space is under way
 	targetAccess    = "target-access-mode" // the target unit may be written
 	reversePlan     = "reverse-plan"       // the way back restores the document
+	dataAtBoth      = "data-at-both-units" // every database of the rule has a source in either
 	endedMoves      = "ended-moves"        // lanes have passed the tokens of earlier moves
 	planesDeclared  = "planes-declared"    // every kind that the documents declare is registered
 	planesConnected = "planes-connected"   // every registered plane that takes part reports
@@ -34,7 +35,7 @@ const (
 
 // CheckNames lists the checks in the order in which they are made.
 var CheckNames = []string{
-	noActiveMove, targetAccess, reversePlan, endedMoves, planesDeclared, planesConnected, planesAtEpoch,
+	noActiveMove, targetAccess, reversePlan, dataAtBoth, endedMoves, planesDeclared, planesConnected, planesAtEpoch,
 	lanesRunning, laneLag, nothingParked,
 }
 
@@ -84,6 +85,8 @@ func (c *checking) answer(name string) string {
 		return c.targetAccess()
 	case reversePlan:
 		return c.reversePlan()
+	case dataAtBoth:
+		return c.dataAtBoth()
 	case endedMoves:
 		return c.endedMoves()
 	case planesDeclared:
@@ -201,6 +204,19 @@ func canonical(doc *space.Space) *space.Space {
 		}
 	}
 	return &next
+}
+
+// dataAtBoth finds databases whose rows would stay behind.
+func (c *checking) dataAtBoth() string {
+	var texts []string
+	for _, db := range c.snapshot.Databases {
+		for _, unit := range []string{c.move.From, c.move.To} {
+			if db.Spec.Rule == c.move.Rule && !slices.ContainsFunc(db.Spec.Sources, func(s space.DataSource) bool { return s.Unit == unit }) {
+				texts = append(texts, fmt.Sprintf("database %s has no source in %s", db.Metadata.Name, unit))
+			}
+		}
+	}
+	return strings.Join(texts, "; ")
 }
 
 func (c *checking) endedMoves() string {

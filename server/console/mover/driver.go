@@ -267,16 +267,16 @@ func (d *driver) tellReports(ctx context.Context) error {
 	}
 	clear(d.news)
 	d.m.mu.Unlock()
+	news := move.Reports{At: d.m.now()}
 	for _, h := range heard {
-		e := d.reported(h.report)
-		if !d.state.News(e) {
-			continue
-		}
-		if err := d.step(ctx, e); err != nil {
-			return err
+		if e := d.reported(h.report); d.state.News(e) {
+			news.List = append(news.List, e)
 		}
 	}
-	return nil
+	if len(news.List) == 0 {
+		return nil
+	}
+	return d.step(ctx, news)
 }
 
 // reported is the part of a report that concerns this move.
@@ -338,6 +338,9 @@ func (d *driver) tellLapses(ctx context.Context) error {
 	now := d.m.cfg.Clock()
 	if d.switched.IsZero() {
 		d.switched = now
+	}
+	if now.Sub(d.switched) < d.m.cfg.Grace { // nothing has lapsed this early
+		return nil
 	}
 	var ttl time.Duration
 	read := false

@@ -29,6 +29,7 @@ type Mover struct {
 	progress chan struct{}         // closed and replaced at each change of a move
 	asked    chan struct{}         // closed and replaced at each change of what is persisted
 	filled   chan struct{}         // closed once the store was read
+	stopped  chan struct{}         // closed when Run ends
 }
 
 var _ atollv1connect.MovesHandler = (*Mover)(nil)
@@ -54,13 +55,15 @@ func New(cfg Config) (*Mover, error) {
 	return &Mover{
 		cfg: cfg, begun: cfg.Clock(), moves: map[string]known{}, live: map[string]move.State{}, heard: map[string]hearing{},
 		wishes: map[string]string{}, drivers: map[string]*driver{},
-		progress: make(chan struct{}), asked: make(chan struct{}), filled: make(chan struct{}),
+		progress: make(chan struct{}), asked: make(chan struct{}), filled: make(chan struct{}), stopped: make(chan struct{}),
 	}, nil
 }
 
 // Run follows the store, and drives moves while this console leads, until ctx
-// ends. A move that is not over then is resumed by the next leader.
+// ends. A move that is not over then is resumed by the next leader. Run is
+// called once.
 func (m *Mover) Run(ctx context.Context) error {
+	defer close(m.stopped)
 	var wg sync.WaitGroup
 	wg.Go(func() { m.follow(ctx) })
 	wg.Go(func() { m.lead(ctx) })

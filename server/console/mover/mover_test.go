@@ -226,6 +226,94 @@ func TestCheck_FailsOrIsPassedOver(t *testing.T) {
 	})
 }
 
+// TestChecks_EachFailsForItsReason breaks one thing at a time and asks a plan.
+func TestChecks_EachFailsForItsReason(t *testing.T) {
+	lane := func(change func(*atollv1.LaneReport)) func(*bed) {
+		return func(b *bed) {
+			b.laneIs = func(r *atollv1.LaneReport) {
+				if r.GetName() == "unit-a>unit-b" {
+					change(r)
+				}
+			}
+		}
+	}
+	for _, c := range []struct {
+		check, words string
+		breaks       func(*bed)
+	}{
+		{planesDeclared, "not registered: dbsync of unit-b", func(b *bed) { b.gone("dbsync@unit-b") }},
+		{planesConnected, "gateway@unit-a: silent for ", func(b *bed) { b.stop("gateway@unit-a") }},
+		{planesAtEpoch, "dbproxy@unit-a: epoch 1, not yet 2", func(b *bed) {
+			b.stop("dbproxy@unit-a")
+			b.publish(func(s *space.Snapshot) { s.Settings.HoldMax++ })
+		}},
+		{lanesRunning, "unit-a>unit-b: stopped: no binlog", lane(func(r *atollv1.LaneReport) { r.State, r.Reason = "stopped", "no binlog" })},
+		{lanesRunning, "unit-a>unit-b: nobody reports it", lane(func(r *atollv1.LaneReport) { r.Name = "other" })},
+		{laneLag, "unit-a>unit-b: 2001 ms behind", lane(func(r *atollv1.LaneReport) { r.LagMs = 2001 })},
+		{nothingParked, "unit-a>unit-b: 3 rows parked", lane(func(r *atollv1.LaneReport) { r.Parked = 3 })},
+		{targetAccess, "unit unit-b has access mode READ_ONLY", func(b *bed) {
+			b.publish(func(s *space.Snapshot) { s.Document.Spec.Units[1].AccessMode = space.ReadOnly })
+		}},
+		{dataAtBoth, "database shop has no source in unit-b", func(b *bed) {
+			b.publish(func(s *space.Snapshot) { s.Databases[0].Spec.Sources = s.Databases[0].Spec.Sources[:1] })
+		}},
+		{endedMoves, "64 moves have tokens", func(b *bed) {
+			b.publish(func(s *space.Snapshot) {
+				for i := range transfersMax {
+					s.Moves = append(s.Moves, &space.Transfer{ID: fmt.Sprint(i), Rule: "1003", FenceEpoch: 1, Outcome: space.OutcomeAborted})
+				}
+			})
+		}},
+		{noActiveMove, "is under way", func(b *bed) {
+			b.deaf["passed"] = true
+			b.awaitPhase(b.start(nil).GetId(), move.Barrier)
+		}},
+	} {
+		t.Run(c.check, func(t *testing.T) {
+			inBed(t, space.Settings{}, func(b *bed) {
+				pause(b.ctx, time.Second)
+				b.set(func() {})
+				c.breaks(b)
+				pause(b.ctx, 4*time.Second)
+				answer, err := b.moves().Plan(b.ctx, request(nil))
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, got := range answer.Msg.GetMove().GetChecks() {
+					if got.GetName() == c.check && (got.GetOk() || !strings.Contains(got.GetDetail(), c.words)) {
+						t.Errorf("%v, want %q", got, c.words)
+					}
+				}
+			})
+		})
+	}
+}
+
+// gone takes a plane out of the registry.
+func (b *bed) gone(name string) {
+	b.stop(name)
+	if _, err := b.store.Commit(b.ctx, store.Txn{Then: []store.Op{store.Delete(store.PlaneKey(name))}}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// TestStop_EndsStreams: a console that stops does not keep those who follow.
+func TestStop_EndsStreams(t *testing.T) {
+	inBed(t, space.Settings{}, func(b *bed) {
+		b.deaf["opened"] = true
+		id := b.start(nil).GetId()
+		b.awaitPhase(id, move.Release)
+		ended := make(chan error, 1)
+		first := b.reached()
+		go func() {
+			ended <- first.mover.stream(context.Background(), id, func(*atollv1.MoveResponse) error { return nil })
+		}()
+		pause(b.ctx, time.Second)
+		first.stop()
+		b.mustFail(<-ended, connect.CodeUnavailable, "stopping")
+	})
+}
+
 func TestMove_SilentProxyAbortsAndIsNamed(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
 		b.deaf["quiet"] = true

@@ -280,6 +280,11 @@ func (p *fakePlane) reportLanes(r *atollv1.ReportRequest, view *route.View, asks
 	}
 	p.b.mu.Unlock()
 	r.Lanes = []*atollv1.LaneReport{{Name: lane, Space: "shop", State: "running", LagMs: lag}}
+	p.b.mu.Lock()
+	if p.b.laneIs != nil {
+		p.b.laneIs(r.Lanes[0])
+	}
+	p.b.mu.Unlock()
 	for _, t := range passed {
 		ack(t.ID, move.Passed, t.FenceEpoch, lane)
 	}

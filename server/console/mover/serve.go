@@ -25,6 +25,8 @@ const (
 	followPause   = 50 * time.Millisecond // at least, between answers of one phase
 )
 
+var errStopping = connect.NewError(connect.CodeUnavailable, errors.New("console is stopping"))
+
 // Status answers with one move.
 func (m *Mover) Status(ctx context.Context, r *connect.Request[atollv1.MoveIDRequest]) (*connect.Response[atollv1.MoveResponse], error) {
 	s, err := m.find(ctx, r.Msg.GetId())
@@ -135,6 +137,8 @@ func (m *Mover) Abort(ctx context.Context, r *connect.Request[atollv1.MoveIDRequ
 		case <-changed:
 		case <-patience.C:
 			return nil, connect.NewError(connect.CodeDeadlineExceeded, fmt.Errorf("move %s is to be aborted, and still in %s after %v: no console drives it now", id, s.Phase, abortPatience))
+		case <-m.stopped:
+			return nil, errStopping
 		case <-ctx.Done():
 			return nil, storeError(ctx.Err())
 		}
@@ -214,10 +218,14 @@ func (m *Mover) stream(ctx context.Context, id string, send func(*atollv1.MoveRe
 		select {
 		case <-changed:
 		case <-t.C:
+		case <-m.stopped:
+			err = errStopping
 		case <-ctx.Done():
-			t.Stop()
-			return storeError(ctx.Err())
+			err = storeError(ctx.Err())
 		}
 		t.Stop()
+		if err != nil {
+			return err
+		}
 	}
 }
