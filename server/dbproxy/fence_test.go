@@ -87,6 +87,25 @@ func TestParkingIsBounded(t *testing.T) {
 	}
 }
 
+// TestParkedStatementHoldsNothing: of a statement with several keys, those
+// that were admitted before another one was fenced are let go.
+func TestParkedStatementHoldsNothing(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	w.limits.FenceWait = 50 * time.Millisecond
+	w.set.FenceDeadline = time.Hour
+	p := w.serve("unit-a")
+	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
+	m := move("m1", other)
+	w.fence(p, m)
+	c := p.conn()
+	_, err := c.ExecContext(ctx(t), "INSERT INTO orders (buyer_id, id) VALUES (?, 1), (?, 1)", own, other)
+	refused(t, err, 9602)
+	w.abort(p, m)
+	m = move("m2", own)
+	w.fence(p, m)
+	p.awaitDrained(m)
+}
+
 func TestStatementInTransactionMeetsFence(t *testing.T) {
 	w := newWorld(t, "unit-a")
 	p := w.serve("unit-a")
@@ -370,6 +389,48 @@ func TestLapsedLeaseNeverGivesOK(t *testing.T) {
 	must(t, err)
 	_, err = reader.ExecContext(ctx(t), insert, own, 2)
 	must(t, err)
+}
+
+// TestNoOKWhileNobodyLooked: the answer of a statement that comes after the
+// lease is no OK either when the enforcer has not seen the lapse yet.
+func TestNoOKWhileNobodyLooked(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	var skew atomic.Int64
+	w.clock = func() time.Duration { return console.Boottime() + time.Duration(skew.Load()) }
+	p := w.start("unit-a", "")
+	p.install(w.snapshot())
+	await(t, "ready", p.Ready)
+	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
+	w.servers["unit-a"].Exec(t, "INSERT INTO orders (buyer_id, id, amount) VALUES ('"+own+"', 1, 0)")
+	for name, first := range map[string]string{"alone": "", "commit": "BEGIN"} {
+		t.Run(name, func(t *testing.T) {
+			skew.Store(0)
+			p.Renew("shop", w.epoch, w.clock()+time.Hour)
+			c, locker := p.textConn(), w.direct("unit-a")
+			exec := func(q string) error { _, err := c.ExecContext(context.Background(), q); return err }
+			update := "UPDATE orders SET amount = 1 WHERE buyer_id = '" + own + "'"
+			locker("BEGIN")
+			done := make(chan error, 1)
+			if first != "" {
+				must(t, exec(first))
+				must(t, exec("INSERT INTO orders (buyer_id, id) VALUES ('"+other+"', 1)"))
+				skew.Store(int64(2 * time.Hour))
+				done <- exec("COMMIT")
+			} else {
+				locker("SELECT * FROM orders WHERE buyer_id = '" + own + "' FOR UPDATE")
+				go func() { done <- exec(update) }()
+				await(t, "blocked", func() bool { return w.lockWaits() == 1 })
+				skew.Store(int64(2 * time.Hour))
+			}
+			locker("ROLLBACK")
+			if err := <-done; err == nil {
+				t.Error("OK after the lease")
+			}
+		})
+	}
+	if n := w.orders("unit-a", other); n != 0 {
+		t.Error("committed after the lease")
+	}
 }
 
 // TestLeaseLapsesByItself: the proxy's own timer ends what is open, also when

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +130,30 @@ func TestExecuteAgainWithAnotherKey(t *testing.T) {
 	}
 	if n := w.count("unit-a", "SELECT COUNT(*) FROM orders WHERE buyer_id = ?", foreign); n != 0 {
 		t.Error("another unit's key was written")
+	}
+}
+
+// TestTypesOfARefusedExecution: the types that came with an execution which
+// never reached the server are in force for the next one.
+func TestTypesOfARefusedExecution(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	p := w.serve("unit-a")
+	own, foreign := w.key("unit-a", 1), w.key("unit-b", 1)
+	number := func(key string) uint64 {
+		n, err := strconv.ParseUint(key, 10, 64)
+		must(t, err)
+		return n
+	}
+	c := p.dial(0)
+	id := c.prepare("INSERT INTO carts (buyer_id, item) VALUES (?, 1)")
+	c.ok(c.execute(id, true, own))
+	head := append(binary.LittleEndian.AppendUint32(nil, id), 0, 1, 0, 0, 0, 0)
+	longlong := append(head[:len(head):len(head)], 1, 8, 0)
+	c.refused(c.do(wire.ComStmtExecute, binary.LittleEndian.AppendUint64(longlong, number(foreign))...), 9601)
+	own2 := w.key("unit-a", 2)
+	c.ok(c.do(wire.ComStmtExecute, binary.LittleEndian.AppendUint64(append(head, 0), number(own2))...))
+	if n := w.count("unit-a", "SELECT COUNT(*) FROM carts WHERE buyer_id = ?", own2); n != 1 {
+		t.Error("the value was read by other types than it was written by")
 	}
 }
 
