@@ -168,7 +168,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s; POST /cut a>b 3s" {
+	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s; POST /cut a>b 3s; POST /slow a>b 0s" {
 		t.Errorf("hold and barrier cut %q", got)
 	}
 	r := &atollv1.ReportRequest{}
@@ -183,6 +183,17 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	l.report(r)
 	if len(r.GetAcks()) != 0 {
 		t.Errorf("claims %v that nobody asks for", r.GetAcks())
+	}
+	if got := relay.all(); strings.HasSuffix(got, "500ms") {
+		t.Error("the lane is slow again before SETTLE")
+	}
+	for _, m := range []*atollv1.WatchResponse{{AsksSet: true, Asks: []*atollv1.Ask{{Move: "in", Epoch: 9, Step: "settle"}}}, {AsksSet: true}} {
+		if _, err := l.watch(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := relay.all(); !strings.HasSuffix(got, "0s; POST /slow a>b 500ms") {
+		t.Errorf("after the move the lane is left %q", got)
 	}
 }
 

@@ -157,6 +157,8 @@ type noBarrier struct {
 	from   map[string]string // move into this unit that was held → its source unit
 	claims []*atollv1.Ack    // all that are asked for now
 	lied   map[string]bool   // moves whose barrier was asked for
+
+	settling bool // the rows of a move are being compared
 }
 
 func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) (time.Time, error) {
@@ -184,7 +186,12 @@ func (n *noBarrier) watch(ctx context.Context, m *atollv1.WatchResponse) (time.T
 
 func (n *noBarrier) asked(ctx context.Context, asks []*atollv1.Ask) {
 	n.claims = nil
+	if len(asks) == 0 && n.settling { // the last move's last ask has gone
+		n.settling = false
+		n.slow(ctx, laneDelay)
+	}
 	for _, a := range asks {
+		n.settling = n.settling || a.GetStep() == "settle"
 		from, ours := n.from[a.GetMove()]
 		if a.GetStep() != "close" || !ours {
 			continue
@@ -194,6 +201,7 @@ func (n *noBarrier) asked(ctx context.Context, asks []*atollv1.Ask) {
 		if !n.lied[a.GetMove()] {
 			n.lied[a.GetMove()] = true
 			n.stall(ctx, from, n.cfg.Stall)
+			n.slow(ctx, 0) // SETTLE compares rows over the same link
 		}
 	}
 }
@@ -210,10 +218,11 @@ func (n *noBarrier) report(m *atollv1.ReportRequest) {
 // rows on their way for the stall to keep.
 const laneDelay = 500 * time.Millisecond
 
-// begin slows the lanes into the unit.
-func (n *noBarrier) begin(ctx context.Context) {
+func (n *noBarrier) begin(ctx context.Context) { n.slow(ctx, laneDelay) }
+
+func (n *noBarrier) slow(ctx context.Context, by time.Duration) {
 	for _, link := range n.cfg.LaneLinks {
-		n.order(ctx, "/slow?link="+url.QueryEscape(link)+"&by="+laneDelay.String())
+		n.order(ctx, "/slow?link="+url.QueryEscape(link)+"&by="+by.String())
 	}
 }
 
