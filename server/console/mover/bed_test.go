@@ -47,6 +47,13 @@ func (g *gate) shut(closed bool) {
 	g.closed = closed
 }
 
+// hook sets what is called before and after each Commit; nil: nothing.
+func (g *gate) hook(before func(store.Txn), after func(store.Txn) error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.before, g.after = before, after
+}
+
 func (g *gate) open() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()

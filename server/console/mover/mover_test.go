@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +22,8 @@ import (
 func TestMove_ThereAndBack(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
 		before := b.snapshot()
-		b.figures["drained"] = map[string]int64{"tx_killed": 2}
-		b.figures["settled"] = map[string]int64{"rows_compared": 70}
+		b.set(func() { b.figures["drained"] = map[string]int64{"tx_killed": 2} })
+		b.set(func() { b.figures["settled"] = map[string]int64{"rows_compared": 70} })
 		id := b.start(nil).GetId()
 		s := b.awaitEnd(id)
 		if s.Phase != move.Done || s.Reason != "" {
@@ -165,7 +166,7 @@ func TestStart_Refuses(t *testing.T) {
 
 func TestStart_OneMoveOfASpaceAtATime(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["passed"] = true
+		b.set(func() { b.deaf["passed"] = true })
 		first := b.start(nil)
 		b.awaitPhase(first.GetId(), move.Barrier)
 		_, err := b.moves().Start(b.ctx, request(nil))
@@ -180,7 +181,7 @@ func TestStart_OneMoveOfASpaceAtATime(t *testing.T) {
 
 func TestPlan_SaysWhatWouldMove(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.lag["unit-a>unit-b"] = 2500
+		b.set(func() { b.lag["unit-a>unit-b"] = 2500 })
 		pause(b.ctx, 3*time.Second)
 		before := b.snapshot().Epoch
 		answer, err := b.moves().Plan(b.ctx, request(nil))
@@ -204,7 +205,7 @@ func TestPlan_SaysWhatWouldMove(t *testing.T) {
 
 func TestCheck_FailsOrIsPassedOver(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.lag["unit-b>unit-a"] = 9000
+		b.set(func() { b.lag["unit-b>unit-a"] = 9000 })
 		s := b.awaitEnd(b.start(nil).GetId())
 		if s.Phase != move.Failed || s.Reason != "checks not passed: lane-lag: unit-b>unit-a: 9000 ms behind, at most 2000" {
 			t.Errorf("ended %s: %s", s.Phase, s.Reason)
@@ -230,11 +231,13 @@ func TestCheck_FailsOrIsPassedOver(t *testing.T) {
 func TestChecks_EachFailsForItsReason(t *testing.T) {
 	lane := func(change func(*atollv1.LaneReport)) func(*bed) {
 		return func(b *bed) {
-			b.laneIs = func(r *atollv1.LaneReport) {
-				if r.GetName() == "unit-a>unit-b" {
-					change(r)
+			b.set(func() {
+				b.laneIs = func(r *atollv1.LaneReport) {
+					if r.GetName() == "unit-a>unit-b" {
+						change(r)
+					}
 				}
-			}
+			})
 		}
 	}
 	for _, c := range []struct {
@@ -265,7 +268,7 @@ func TestChecks_EachFailsForItsReason(t *testing.T) {
 			})
 		}},
 		{noActiveMove, "is under way", func(b *bed) {
-			b.deaf["passed"] = true
+			b.set(func() { b.deaf["passed"] = true })
 			b.awaitPhase(b.start(nil).GetId(), move.Barrier)
 		}},
 	} {
@@ -300,7 +303,7 @@ func (b *bed) gone(name string) {
 // TestStop_EndsStreams: a console that stops does not keep those who follow.
 func TestStop_EndsStreams(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["opened"] = true
+		b.set(func() { b.deaf["opened"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Release)
 		ended := make(chan error, 1)
@@ -316,7 +319,7 @@ func TestStop_EndsStreams(t *testing.T) {
 
 func TestMove_SilentProxyAbortsAndIsNamed(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["quiet"] = true
+		b.set(func() { b.deaf["quiet"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Hold)
 		b.stop("dbproxy@unit-b")
@@ -340,13 +343,13 @@ func TestMove_SilentProxyAbortsAndIsNamed(t *testing.T) {
 
 func TestMove_StalledLaneAbortsAndTheSecondAttemptHasTokensOfItsOwn(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["lane unit-a>unit-b"] = true
+		b.set(func() { b.deaf["lane unit-a>unit-b"] = true })
 		first := b.awaitEnd(b.start(nil).GetId())
 		if first.Phase != move.Aborted || !strings.Contains(first.Reason, "dbsync@unit-b: passed unit-a>unit-b") {
 			t.Fatalf("ended %s: %s", first.Phase, first.Reason)
 		}
 		// The first attempt's token comes out now: it must not serve the second.
-		b.tokens[fmt.Sprintf("unit-a>unit-b/%s/%d", first.ID, first.FenceEpoch)] = true
+		b.set(func() { b.tokens[fmt.Sprintf("unit-a>unit-b/%s/%d", first.ID, first.FenceEpoch)] = true })
 		second := b.start(nil).GetId()
 		b.awaitPhase(second, move.Barrier)
 		pause(b.ctx, time.Second)
@@ -372,7 +375,7 @@ func TestAbort_InEachPhase(t *testing.T) {
 	} {
 		t.Run(string(c.phase), func(t *testing.T) {
 			inBed(t, space.Settings{}, func(b *bed) {
-				b.deaf[c.deaf] = true
+				b.set(func() { b.deaf[c.deaf] = true })
 				id := b.start(nil).GetId()
 				b.awaitPhase(id, c.phase)
 				answer, err := b.moves().Abort(b.ctx, connect.NewRequest(&atollv1.MoveIDRequest{Id: id}))
@@ -491,13 +494,13 @@ func TestZombie_DecidesNothing(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
 		paused, resume := make(chan struct{}), make(chan struct{})
 		first := b.reached()
-		first.gate.before = func(txn store.Txn) {
+		first.gate.hook(func(txn store.Txn) {
 			if len(txn.Then) > 0 && strings.HasPrefix(txn.Then[0].Key, store.DocPrefix) { // only SWITCH writes the document
-				first.gate.before = nil
+				first.gate.hook(nil, nil)
 				close(paused)
 				<-resume
 			}
-		}
+		}, nil)
 		id := b.start(nil).GetId()
 		<-paused
 		b.use(b.newConsole("c1"))
@@ -520,42 +523,47 @@ func TestWrites_ConflictsAndUnknownOutcomes(t *testing.T) {
 	for _, how := range []string{"forestalled", "refused", "unanswered"} {
 		t.Run(how, func(t *testing.T) {
 			inBed(t, space.Settings{}, func(b *bed) {
-				seen := map[string]bool{}
+				var mu sync.Mutex
+				seen, n := map[string]bool{}, 0
 				fresh := func(txn store.Txn) bool {
 					key := fmt.Sprint(len(txn.If), len(txn.Then), b.phase())
-					was := seen[key]
+					ofMove := slices.ContainsFunc(txn.Then, func(op store.Op) bool { return strings.HasPrefix(op.Key, idPrefix("shop")) })
+					mu.Lock()
+					defer mu.Unlock()
+					if !ofMove || seen[key] {
+						return false
+					}
 					seen[key] = true
-					return !was && slices.ContainsFunc(txn.Then, func(op store.Op) bool { return strings.HasPrefix(op.Key, idPrefix("shop")) })
+					n++
+					return true
 				}
 				g := b.reached().gate
 				id := b.start(nil).GetId()
-				n := 0
 				switch how {
 				case "forestalled":
-					g.before = func(txn store.Txn) {
+					g.hook(func(txn store.Txn) {
 						if fresh(txn) {
-							n++
 							b.publish(func(s *space.Snapshot) { s.Settings.HoldMax += time.Second })
 						}
-					}
+					}, nil)
 				case "refused":
-					g.before = func(txn store.Txn) {
-						g.shut(fresh(txn))
-						n++
-						if g.open() != nil {
+					g.hook(func(txn store.Txn) {
+						if fresh(txn) {
+							g.shut(true)
 							time.AfterFunc(50*time.Millisecond, func() { g.shut(false) })
 						}
-					}
+					}, nil)
 				case "unanswered":
-					g.after = func(txn store.Txn) error {
+					g.hook(nil, func(txn store.Txn) error {
 						if fresh(txn) {
-							n++
 							return store.ErrUnavailable
 						}
 						return nil
-					}
+					})
 				}
 				s := b.awaitEnd(id)
+				mu.Lock()
+				defer mu.Unlock()
 				if s.Phase != move.Done || n < 5 {
 					t.Errorf("ended %s after %d failures: %s", s.Phase, n, s.Reason)
 				}
@@ -576,7 +584,7 @@ func (b *bed) phase() move.Phase {
 // behind the mover's back.
 func TestSwitch_ThatCannotBeMadeAborts(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["passed"] = true
+		b.set(func() { b.deaf["passed"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Barrier)
 		b.publish(func(s *space.Snapshot) {
@@ -595,7 +603,7 @@ func TestSwitch_ThatCannotBeMadeAborts(t *testing.T) {
 // it is back the deadline counts.
 func TestStoreAway_AbortsAtTheDeadline(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["passed"] = true
+		b.set(func() { b.deaf["passed"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Barrier)
 		b.memory.SetDown(true)
@@ -610,7 +618,7 @@ func TestStoreAway_AbortsAtTheDeadline(t *testing.T) {
 
 func TestSilentProxyBehindSwitch(t *testing.T) {
 	die := func(b *bed) string {
-		b.late["dbproxy@unit-a"] = true
+		b.set(func() { b.late["dbproxy@unit-a"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Switch)
 		b.stop("dbproxy@unit-a")
@@ -660,7 +668,7 @@ func TestSilentProxyBehindSwitch(t *testing.T) {
 	})
 	t.Run("gateway", func(t *testing.T) {
 		inBed(t, space.Settings{}, func(b *bed) {
-			b.deaf["opened"] = true
+			b.set(func() { b.deaf["opened"] = true })
 			id := b.start(nil).GetId()
 			b.awaitPhase(id, move.Release)
 			b.stop("gateway@unit-b")
@@ -677,7 +685,7 @@ func TestSilentProxyBehindSwitch(t *testing.T) {
 // TestPlane_RestartsInTheFence: its former life's answer does not count.
 func TestPlane_RestartsInTheFence(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
-		b.deaf["drained dbproxy@unit-b"] = true
+		b.set(func() { b.deaf["drained dbproxy@unit-b"] = true })
 		id := b.start(nil).GetId()
 		b.awaitPhase(id, move.Fence)
 		mover := b.reached().mover
