@@ -61,6 +61,7 @@ func (s *session) await(r *request) (plan *prove.Plan, c course, notice *prove.R
 	for {
 		changed := s.p.changes()
 		st := s.p.state.Load()
+		s.noteEpoch()
 		plan = s.plan(st, r)
 		if notice = s.pending(); notice != nil && plan.Class != prove.Rollback {
 			return plan, c, notice
@@ -118,6 +119,10 @@ func (s *session) decide(st *state, plan *prove.Plan, r *request) course {
 	}
 	if refusal != nil {
 		c.refusal = refusal
+		return c
+	}
+	if s.beganBeforeMoveOf(v, c.rule, keys) {
+		c.fenced = true
 		return c
 	}
 	if !asWrite {

@@ -27,6 +27,7 @@ type session struct {
 	home     *link
 	center   *link // nil until a statement goes there
 	status   mysql.Status
+	since    int64    // epoch in force before the open transaction's first statement was sent
 	settings []string // SET texts that hold, for a center connection
 	replayed int      // how many of them the center connection has
 
@@ -87,7 +88,7 @@ func (s *session) serve(ctx context.Context) {
 		err = s.commands(ctx)
 	}
 	if s.home != nil {
-		s.bye(ctx)
+		s.bye()
 	}
 	if !errors.Is(err, errQuit) {
 		s.p.log.Debug("session ended", "client", s.client.RemoteAddr().String(), "err", err)
@@ -111,7 +112,9 @@ const (
 // server.
 func (s *session) welcome(ctx context.Context) error {
 	limits := &s.p.cfg.Limits
-	if err := s.client.SetDeadline(time.Now().Add(limits.Handshake)); err != nil {
+	// Twice the limit: the server's part has one of its own, and the client
+	// shall hear when that is over.
+	if err := s.client.SetDeadline(time.Now().Add(2 * limits.Handshake)); err != nil {
 		return fmt.Errorf("bound the handshake: %w", err)
 	}
 	st := s.p.state.Load()
@@ -206,7 +209,7 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 	if l.source.taken.Load() {
 		// Only a server whose former threads are ended at the start is worth
 		// a mark: see Proxy.take.
-		if err := l.source.mark(ctx, s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
+		if err := l.source.mark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
 			return err
 		}
 	}
@@ -217,7 +220,7 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 const byeLimit = 2 * time.Second
 
 // bye ends the connections of a session in good order.
-func (s *session) bye(ctx context.Context) {
+func (s *session) bye() {
 	s.mu.Lock()
 	for s.pressed {
 		s.free.Wait()
@@ -238,12 +241,16 @@ func (s *session) bye(ctx context.Context) {
 		}
 		s.over(t)
 	}
-	s.closeLinks(ctx)
+	s.closeLinks()
 }
 
 // closeLinks closes connections that have nothing of unit data open.
-func (s *session) closeLinks(ctx context.Context) {
-	for _, l := range []*link{s.home, s.center} {
+func (s *session) closeLinks() {
+	s.mu.Lock()
+	links := []*link{s.home, s.center}
+	s.home, s.center = nil, nil
+	s.mu.Unlock()
+	for _, l := range links {
 		if l == nil {
 			continue
 		}
@@ -253,13 +260,10 @@ func (s *session) closeLinks(ctx context.Context) {
 		if !l.source.taken.Load() {
 			continue
 		}
-		if err := l.source.unmark(ctx, s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
+		if err := l.source.unmark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
 			s.p.log.Debug("mark of a server thread stays", "unit", l.source.unit, "thread", l.thread.id, "err", err)
 		}
 	}
-	s.mu.Lock()
-	s.home, s.center = nil, nil
-	s.mu.Unlock()
 }
 
 // begin gives the guard's transaction of the session, a new one when none is
