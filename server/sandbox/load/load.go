@@ -79,6 +79,7 @@ type Load struct {
 	http   *httpClient
 	sql    *sqlClient
 	serial atomic.Int64
+	recent recent
 
 	canaries atomic.Bool // canaries write while set
 }
@@ -214,6 +215,9 @@ func (l *Load) flow(ctx context.Context, scheduled time.Time, key string, bySQL 
 	if bySQL && rng.IntN(2) == 0 {
 		l.sql.check(ctx, l.ledger, key, id, rng)
 	}
+	if o, ok := l.recent.pick(rng); ok && rng.IntN(3) == 0 {
+		l.http.check(ctx, l.ledger, o.key, o.id, false, rng)
+	}
 }
 
 // order is one wish of one buyer.
@@ -245,7 +249,10 @@ func (l *Load) place(ctx context.Context, o order, once placer) (string, bool) {
 	clientID, unknown := l.clientID(o), 0
 	for try := 0; ; try++ {
 		a := once(ctx, l.ledger, o, clientID, try)
-		if a.outcome == Unknown {
+		if a.outcome == NotDone && unknown > 0 {
+			// This try was not done, but one before with the same id may have been.
+			a.outcome = Unknown
+		} else if a.outcome == Unknown {
 			unknown++
 			l.ledger.Count(func(c *Counts) {
 				if o.via == ViaHTTP || o.via == ViaCanary {
@@ -264,6 +271,7 @@ func (l *Load) place(ctx context.Context, o order, once placer) (string, bool) {
 		}
 		switch {
 		case a.outcome == Acked:
+			l.recent.add(o.key, a.orderID)
 			return a.orderID, true
 		case a.outcome == Unknown && (unknown > unknownRepeats || late):
 			l.ledger.Count(func(c *Counts) { c.Unresolved++ })

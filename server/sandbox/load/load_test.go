@@ -1,7 +1,9 @@
 package load
 
 import (
+	"context"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"testing"
 	"time"
@@ -60,5 +62,31 @@ func TestSummary_NearestRank(t *testing.T) {
 	}
 	if p := Summary(nil); p != (Pause{}) {
 		t.Errorf("summary of nothing %+v", p)
+	}
+}
+
+// A refusal of one try says nothing about a try before it whose outcome is
+// not known.
+func TestPlace_RefusalAfterUnknownIsUnknown(t *testing.T) {
+	l := &Load{cfg: Config{}, ledger: NewLedger()}
+	outcomes := []Outcome{NotDone, Unknown, NotDone, Acked}
+	var ids []string
+	o := order{key: "k", via: ViaHTTP, scheduled: time.Now()}
+	id, ok := l.place(t.Context(), o, func(_ context.Context, _ *Ledger, _ order, clientID string, try int) attempt {
+		ids = append(ids, clientID)
+		return attempt{outcome: outcomes[try], orderID: "7"}
+	})
+	if !ok || id != "7" || len(ids) != 4 {
+		t.Fatalf("placed %v as %q after %d tries", ok, id, len(ids))
+	}
+	if ids[0] == ids[1] || ids[1] != ids[2] || ids[2] != ids[3] {
+		t.Errorf("client ids %v: want a new one after a refusal, and the same while a try may have been done", ids)
+	}
+	writes := l.ledger.Writes()
+	if len(writes) != 2 || writes[0].Outcome != NotDone || writes[1].Outcome != Acked || writes[1].ClientID != ids[1] {
+		t.Errorf("ledger %+v", writes)
+	}
+	if o, ok := l.recent.pick(rand.New(rand.NewPCG(1, 1))); !ok || o.id != "7" || o.key != "k" {
+		t.Errorf("remembered %+v %v", o, ok)
 	}
 }
