@@ -291,6 +291,13 @@ func (a *applier) token(ctx context.Context, id tokenID, position string) error 
 	if err := a.lane.waiting(ctx, applySide, reason, func() bool { return a.lane.s.epoch(id.space) >= id.epoch }); err != nil {
 		return err
 	}
+	if open, waits := a.lane.s.closing(a.lane, id); waits {
+		reason = fmt.Sprintf("the CLOSE of move %s waits until what came before the OPEN of move %s is here by its own lane", id.move, open.move)
+		err := a.lane.waiting(ctx, applySide, reason, func() bool { _, waits := a.lane.s.closing(a.lane, id); return !waits })
+		if err != nil {
+			return err
+		}
+	}
 	t := &token{tokenID: id, seq: a.target.Seq() + 1, position: position, transfer: a.lane.s.transfer(a.lane, id)}
 	a.pack.own = append(a.pack.own, tokenSQL(a.lane.name, id, t.seq, t.transfer, position))
 	a.pack.tokens = append(a.pack.tokens, t)

@@ -2,7 +2,6 @@ package dbsync
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/atoll-live/atoll/route"
@@ -34,64 +33,47 @@ const (
 	wait                   // that is not known yet
 )
 
-// book says of one lane and one space who owned a key at the place in the
-// origin's log that the lane has come to: what the document says, as it was
-// before the moves whose tokens are still ahead, and what the tokens passed
-// say since. It is never changed once made.
+// book says of one lane and space who owned a key at the place in the origin's
+// log that the lane has come to: what the tokens passed say, else what follows
+// from the moves whose tokens are still ahead, else the document. It is never
+// changed once made.
 type book struct {
 	origin string
-	base   *route.Table
+	table  *route.Table
 	moves  []*space.Transfer // known ones
-	tokens []*token          // passed ones that still decide, in order
+	tokens []*token          // passed ones, in order
+	ahead  []*space.Transfer // moves that the document shows and the lane has yet to come to, in order
 }
 
 // newBook makes the book from the snapshot in force, the moves that the lane
 // keeps beyond the snapshot, and all tokens that it has passed.
-func newBook(origin string, v *route.View, kept []*space.Transfer, passed []*token) (*book, error) {
-	b := &book{origin: origin, base: v.Table, moves: slices.Clone(v.Snapshot.Moves)}
+func newBook(origin string, v *route.View, kept []*space.Transfer, passed []*token) *book {
+	b := &book{origin: origin, table: v.Table, moves: slices.Clone(v.Snapshot.Moves)}
 	for _, m := range kept {
 		if find(v.Snapshot.Moves, m.ID) == nil {
 			b.moves = append(b.moves, m)
 		}
 	}
 	for _, t := range passed {
-		if t.space == v.Snapshot.Space && (t.kind == sitedb.TokenClose || t.kind == sitedb.TokenOpen) && find(b.moves, t.move) != nil {
+		if t.space == v.Snapshot.Space && (t.kind == sitedb.TokenClose || t.kind == sitedb.TokenOpen) {
 			b.tokens = append(b.tokens, t)
 		}
 	}
 	slices.SortStableFunc(b.tokens, func(a, c *token) int { return cmp.Compare(a.seq, c.seq) })
-	ahead := b.ahead()
-	if len(ahead) == 0 {
-		return b, nil
+	// Tokens of moves that have left the snapshot are in the document; they only
+	// matter behind one that has not.
+	first := slices.IndexFunc(b.tokens, func(t *token) bool { return find(b.moves, t.move) != nil })
+	if first < 0 {
+		first = len(b.tokens)
 	}
-	doc := v.Snapshot.Document
-	for _, m := range ahead {
-		back := *m
-		back.From, back.To = m.To, m.From
-		var err error
-		if doc, err = route.Switch(doc, &back); err != nil {
-			return nil, fmt.Errorf("take move %s back: %w", m.ID, err)
-		}
-	}
-	t, err := route.Compile(doc)
-	if err != nil {
-		return nil, fmt.Errorf("compile document before the moves ahead: %w", err)
-	}
-	b.base = t
-	return b, nil
-}
-
-// ahead lists the moves that the document already shows and whose token the
-// lane has not passed, latest first.
-func (b *book) ahead() []*space.Transfer {
-	var out []*space.Transfer
+	b.tokens = b.tokens[first:]
 	for _, m := range b.moves {
 		if m.Outcome == space.OutcomeSwitched && !b.past(m) {
-			out = append(out, m)
+			b.ahead = append(b.ahead, m)
 		}
 	}
-	slices.SortFunc(out, func(a, c *space.Transfer) int { return cmp.Compare(c.FenceEpoch, a.FenceEpoch) })
-	return out
+	slices.SortFunc(b.ahead, func(a, c *space.Transfer) int { return cmp.Compare(a.FenceEpoch, c.FenceEpoch) })
+	return b
 }
 
 // past tells whether the lane is past what a switched move changed for its
@@ -124,45 +106,54 @@ type judgement struct {
 	verdict
 	by   *token          // the token that decided, nil: the document
 	move *space.Transfer // of that token
-	unit string          // the owner by the document
+	unit string          // the owner, as far as this lane can tell
 }
 
 // judge says whether the origin owned a key here. The latest token that says
-// something about the key decides.
+// something about the key decides; when its move has left the snapshot, the
+// document shows what it said.
 func (b *book) judge(rule, key string) judgement {
-	d := b.base.DecideKey(rule, key)
-	j := judgement{verdict: foreign, unit: d.Unit}
-	for i := len(b.tokens) - 1; i >= 0; i-- {
-		t := b.tokens[i]
-		m := find(b.moves, t.move)
-		if m.Rule != rule || !route.Contains(m.Keys, d) {
+	d := b.table.DecideKey(rule, key)
+	for _, t := range slices.Backward(b.tokens) {
+		m, live := find(b.moves, t.move), true
+		if m == nil {
+			m, live = t.transfer, false
+		}
+		if m == nil || m.Rule != rule || !route.Contains(m.Keys, d) {
 			continue
 		}
-		j.by, j.move = t, m
+		if t.kind == sitedb.TokenOpen && m.To != b.origin || t.kind == sitedb.TokenClose && m.From != b.origin {
+			continue
+		}
+		if !live {
+			break
+		}
 		if t.kind == sitedb.TokenOpen {
-			if m.To != b.origin {
-				continue
-			}
-			j.verdict = owned
-			return j
-		}
-		if m.From != b.origin {
-			continue
+			return judgement{verdict: owned, by: t, move: m, unit: b.origin}
 		}
 		switch outcome(m, t.epoch) {
 		case space.OutcomeAborted:
 			continue
 		case space.OutcomeSwitched:
-			return j
+			return judgement{verdict: foreign, by: t, move: m, unit: m.To}
 		}
-		j.verdict = wait
-		return j
+		return judgement{verdict: wait, by: t, move: m, unit: d.Unit}
 	}
-	j.by, j.move = nil, nil
+	for _, m := range b.ahead {
+		if m.Rule != rule || !route.Contains(m.Keys, d) {
+			continue
+		}
+		// The next thing that happens to the key in this log: it goes away, so it
+		// is here still, or it comes, so it is not here yet.
+		if m.From == b.origin {
+			return judgement{verdict: owned, unit: b.origin}
+		}
+		return judgement{verdict: foreign, unit: m.From}
+	}
 	if d.Unit == b.origin {
-		j.verdict = owned
+		return judgement{verdict: owned, unit: d.Unit}
 	}
-	return j
+	return judgement{verdict: foreign, unit: d.Unit}
 }
 
 // outcome of the attempt that fenced at an epoch: an attempt that a later one
@@ -172,4 +163,23 @@ func outcome(m *space.Transfer, epoch int64) space.Outcome {
 		return space.OutcomeAborted
 	}
 	return m.Outcome
+}
+
+// overlap tells whether two moves may carry the same key. Named keys and
+// prefixes are taken to lie in any bucket.
+func overlap(a, b *space.Transfer) bool {
+	if a.Rule != b.Rule {
+		return false
+	}
+	x, y := &a.Keys, &b.Keys
+	named := func(k *space.KeySet) bool { return len(k.Keys)+len(k.Prefixes) > 0 }
+	if named(x) && named(y) && len(x.Buckets)+len(y.Buckets)+len(x.Prefixes)+len(y.Prefixes) == 0 {
+		return slices.ContainsFunc(x.Keys, func(k string) bool { return slices.Contains(y.Keys, k) })
+	}
+	if named(x) || named(y) {
+		return true
+	}
+	return slices.ContainsFunc(x.Buckets, func(p space.Range) bool {
+		return slices.ContainsFunc(y.Buckets, func(q space.Range) bool { return p.From < q.To && q.From < p.To })
+	})
 }

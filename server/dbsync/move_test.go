@@ -279,10 +279,8 @@ func TestThreeUnitsChainOfMoves(t *testing.T) {
 	link.stall()
 	w.order("unit-a", k[0], 1)
 	w.whole("m1", "unit-a", "unit-b", k)
-	// Model F11: unit-c becomes the owner while it has not seen unit-a's row. The
-	// barrier of the second move passes lane unit-b>unit-c only in its order, so
-	// a row of unit-b holds it.
-	w.order("unit-b", k[0], 2)
+	// unit-c must not become the owner while it has not seen unit-a's row, though
+	// unit-b wrote nothing that would hold the lane.
 	m2 := w.fence("m2", "unit-b", "unit-c", k)
 	m2.ask("close")
 	m2.acked("unit-b", "closed", "")
@@ -290,7 +288,7 @@ func TestThreeUnitsChainOfMoves(t *testing.T) {
 	m2.acked("unit-b", "passed", "unit-c>unit-b")
 	eventually(t, "the lane waits", func() (bool, string) {
 		l := w.lane("unit-b", "unit-c")
-		return l.State == "waiting", l.String()
+		return l.State == "waiting" && l.Reason == "the CLOSE of move m2 waits until what came before the OPEN of move m1 is here by its own lane", l.String()
 	})
 	if a := m2.ack("unit-c", "passed", "unit-b>unit-c"); a != nil {
 		t.Fatalf("the barrier passed a lane that waits: %v", a)

@@ -38,7 +38,6 @@ func newParked(t *table, ch *binlog.Change, key string, j judgement) parkedRow {
 		p.reason = "the row has no key"
 	case j.move != nil:
 		p.reason = fmt.Sprintf("written behind the CLOSE of move %s, which gave the key to %s", j.move.ID, j.move.To)
-		p.owner = j.move.To
 	default:
 		p.reason = fmt.Sprintf("the key belongs to %q, not to the unit that wrote it", j.unit)
 	}

@@ -195,7 +195,7 @@ func (s *Sync) book(l *lane, name string) (*book, error) {
 	if v == nil {
 		return nil, fmt.Errorf("space %s has no snapshot", name)
 	}
-	return newBook(l.origin, v, kept, passed)
+	return newBook(l.origin, v, kept, passed), nil
 }
 
 // transfer finds the move of a token: in the snapshot, among what the lane
@@ -241,6 +241,29 @@ func (s *Sync) behindLocked(m *space.Transfer, open tokenID) bool {
 		return false
 	}
 	return !sibling.hasLocked(tokenID{open.space, open.move, open.epoch, sitedb.TokenClose})
+}
+
+// closing tells whether a CLOSE that a lane has come to must wait: the origin
+// got its keys by an earlier move, and what the owner before it wrote is still
+// on its way here by another lane. The CLOSE says that everything of the keys
+// has arrived; it would not be so.
+func (s *Sync) closing(l *lane, id tokenID) (open *token, waits bool) {
+	if id.kind != sitedb.TokenClose {
+		return nil, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.transferLocked(l, id)
+	for _, t := range l.passed {
+		if t.kind != sitedb.TokenOpen || t.space != id.space {
+			continue
+		}
+		got := s.transferLocked(l, t.tokenID)
+		if got != nil && (m == nil || overlap(got, m)) && s.behindLocked(got, t.tokenID) {
+			return t, true
+		}
+	}
+	return nil, false
 }
 
 func (l *lane) hasLocked(id tokenID) bool {

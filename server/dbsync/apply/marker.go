@@ -214,21 +214,22 @@ func (t *Target) careful(ctx context.Context, s *statement) error {
 
 // Error numbers of the server.
 const (
-	erNullNotAllowed = 1048
-	erUnknownColumn  = 1054
-	erDuplicate      = 1062
-	erWrongCount     = 1136
-	erNoSuchTable    = 1146
-	erLockTimeout    = 1205
-	erDeadlock       = 1213
-	erUnknownTable   = 1051
-	erNoDefault      = 1364
-	erTableChanged   = 1412
-	erInterrupted    = 1317
-	erReadOnly       = 1290
-	erShutdown       = 1053
-	erKilled         = 1927
-	erCheckread      = 1020
+	erDiskFull           = 1021
+	erTooManyConnections = 1040
+	erNullNotAllowed     = 1048
+	erUnknownColumn      = 1054
+	erDuplicate          = 1062
+	erWrongCount         = 1136
+	erNoSuchTable        = 1146
+	erLockTimeout        = 1205
+	erDeadlock           = 1213
+	erUnknownTable       = 1051
+	erTableChanged       = 1412
+	erInterrupted        = 1317
+	erReadOnly           = 1290
+	erShutdown           = 1053
+	erKilled             = 1927
+	erCheckread          = 1020
 )
 
 func number(err error) uint16 {
@@ -244,7 +245,7 @@ func mayPass(err error) bool {
 	switch number(err) {
 	case 0: // the link
 		return true
-	case erLockTimeout, erDeadlock, erTableChanged, erInterrupted, erShutdown, erKilled, erCheckread:
+	case erLockTimeout, erDeadlock, erTableChanged, erInterrupted, erShutdown, erKilled, erCheckread, erReadOnly, erDiskFull, erTooManyConnections:
 		return true
 	}
 	return shapeChanged(err)

@@ -129,10 +129,10 @@ func (t *Target) Apply(ctx context.Context, tx *Tx) error {
 		if err == nil || ctx.Err() != nil || errors.Is(err, ErrStale) || errors.Is(err, ErrRefused) || try == tries {
 			return err
 		}
-		t.Retries++
 		if !mayPass(err) {
-			return err
+			return fmt.Errorf("%w: %w (mend the table or the server here)", ErrRefused, err)
 		}
+		t.Retries++
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

@@ -1,0 +1,5 @@
+package dbsync
+
+import "github.com/atoll-live/atoll/route"
+
+var switchDoc = route.Switch
