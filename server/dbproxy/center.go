@@ -30,6 +30,7 @@ func (s *session) reachCenter(ctx context.Context, st *state) *mysql.ServerError
 		if err != nil {
 			return unreachable(err)
 		}
+		l.SetLimit(s.p.cfg.Limits.Center)
 		s.setCenter(l)
 		s.replayed = 0
 	}
@@ -62,6 +63,9 @@ func (s *session) setCenter(l *link) {
 
 // awake says whether the server still has the connection.
 func (s *session) awake(l *link) bool {
+	if !l.Idle() {
+		return false
+	}
 	if time.Since(l.used) < centerIdle {
 		return true
 	}

@@ -31,8 +31,14 @@ func (s *session) commands(ctx context.Context) error {
 		if err := s.command(ctx, p); err != nil {
 			return err
 		}
+		if cap(s.packet) > keepPacket {
+			s.packet = nil
+		}
 	}
 }
+
+// keepPacket is how much memory for packets a session keeps between commands.
+const keepPacket = 16 << 10
 
 // command serves one request. An error ends the session; a refusal does not.
 func (s *session) command(ctx context.Context, p []byte) error {
@@ -65,7 +71,7 @@ func (s *session) command(ctx context.Context, p []byte) error {
 		}
 		return s.pass(p, mysql.RelayFieldList)
 	case mysql.ComResetConnection:
-		return s.reset(ctx, p)
+		return s.reset(p)
 	case mysql.ComChangeUser:
 		return s.changeUser(ctx, p)
 	case mysql.ComProcessKill:
@@ -223,11 +229,11 @@ func (s *session) changeDatabase(name string) error {
 }
 
 // reset brings the session back to its beginning, at the server too.
-func (s *session) reset(ctx context.Context, p []byte) error {
+func (s *session) reset(p []byte) error {
 	if err := s.endTransaction(); err != nil {
 		return err
 	}
-	s.forgetState(ctx)
+	s.forgetState()
 	return s.pass(p, answer)
 }
 
@@ -255,15 +261,12 @@ func (s *session) endTransaction() error {
 	return nil
 }
 
-func (s *session) forgetState(ctx context.Context) {
+func (s *session) forgetState() {
 	clear(s.statements)
+	s.textSize = 0
 	s.settings, s.replayed = nil, 0
 	s.view = s.initial
-	if s.center != nil {
-		_ = s.center.Request([]byte{byte(mysql.ComQuit)})
-		_ = s.center.Close()
-		s.center = nil
-	}
+	s.setCenter(nil)
 }
 
 // changeUser authenticates anew and begins with fresh connections.
@@ -285,8 +288,8 @@ func (s *session) changeUser(ctx context.Context, p []byte) error {
 	if err := s.client.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	s.forgetState(ctx)
-	s.closeLinks(ctx)
+	s.forgetState()
+	s.closeLinks()
 	s.hello = hello
 	if err := s.open(ctx, hello); err != nil {
 		var e *mysql.ServerError

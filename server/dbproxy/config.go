@@ -40,9 +40,10 @@ type Limits struct {
 
 	Connections int           // clients at a time; one more gets error 1040
 	Statements  int           // prepared statements of a connection; one more gets error 1461
-	Packet      int           // bytes of a client's packet; a longer one ends the connection
+	Packet      int           // bytes of a client's packet, and of all texts a connection has prepared; a longer packet ends it
 	Handshake   time.Duration // of a client, and of the proxy at a server; then the connection ends
 	Backend     time.Duration // silence of a server within a statement; then the connection ends
+	Center      time.Duration // silence of the center's server within a write that goes there; then the connection ends
 	Client      time.Duration // a client that takes nothing of its answer; then the connection ends
 
 	// End is how long a fence gives a statement to answer its KILL QUERY, and
@@ -55,7 +56,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		FenceWait: 3 * time.Second, ParkedMax: 1000, ParkedSize: 64 << 20,
 		Connections: 4096, Statements: 16382, Packet: mysql.DefaultPacket,
-		Handshake: 10 * time.Second, Backend: 10 * time.Minute, Client: time.Minute,
+		Handshake: 10 * time.Second, Backend: 10 * time.Minute, Center: 15 * time.Second, Client: time.Minute,
 		End: 300 * time.Millisecond,
 	}
 }
@@ -66,7 +67,7 @@ const defaultFenceDeadline = 400 * time.Millisecond
 func (l *Limits) fill() {
 	d := DefaultLimits()
 	for _, p := range []struct{ got, def *time.Duration }{
-		{&l.FenceWait, &d.FenceWait}, {&l.Handshake, &d.Handshake}, {&l.Backend, &d.Backend}, {&l.Client, &d.Client}, {&l.End, &d.End},
+		{&l.FenceWait, &d.FenceWait}, {&l.Handshake, &d.Handshake}, {&l.Backend, &d.Backend}, {&l.Center, &d.Center}, {&l.Client, &d.Client}, {&l.End, &d.End},
 	} {
 		if *p.got == 0 {
 			*p.got = *p.def
@@ -96,7 +97,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	l := c.Limits
-	for _, d := range []time.Duration{l.FenceWait, l.Handshake, l.Backend, l.Client, l.End} {
+	for _, d := range []time.Duration{l.FenceWait, l.Handshake, l.Backend, l.Center, l.Client, l.End} {
 		if d < 0 {
 			errs = append(errs, fmt.Errorf("limit %v: below zero", d))
 		}

@@ -98,6 +98,16 @@ func (s *session) stop() {
 	}
 }
 
+// sweep cuts the session off when its server has ended the connection between
+// two statements.
+func (s *session) sweep() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.home != nil && !s.cut && !s.pressed && s.phase == idle && !s.home.Idle() {
+		s.cutLocked(s.tx)
+	}
+}
+
 // cutLocked closes the connections without an answer. Only a reaper that has
 // seen the server thread gone may then say that t is over. The caller holds
 // mu.
@@ -165,9 +175,12 @@ func (s *session) drop(l *link) (mysql.Terminal, error) {
 // becomes of the open transaction. A refusal stands in place of the end of
 // the answer. Either way the home connection is free afterwards.
 func (s *session) settle(plan *prove.Plan, end *mysql.Terminal) (*prove.Refusal, error) {
-	failed := end.Kind == mysql.EndERR
+	failed, open := end.Kind == mysql.EndERR, s.inTransaction()
 	if err := s.follow(end); err != nil {
 		return nil, s.lost(err)
+	}
+	if !open || !failed && commits(plan) {
+		s.began = s.deciding
 	}
 	s.mu.Lock()
 	for s.pressed {

@@ -119,8 +119,35 @@ func (p *Proxy) reap(s *source, th thread, t *guard.Tx) {
 		if t != nil {
 			t.End()
 		}
-		if err := s.unmark(ctx, p.cfg.Plane, p.cfg.Incarnation, th); err != nil {
+		if err := s.unmark(p.cfg.Plane, p.cfg.Incarnation, th); err != nil {
 			p.log.Warn("mark of a server thread stays", "unit", s.unit, "thread", th.id, "err", err)
 		}
 	})
+}
+
+// sweepEvery is how long a client whose server connection ended may believe
+// that it lives.
+const sweepEvery = time.Second
+
+// sweep ends sessions whose server has ended its side, so that a client's own
+// check finds its connection closed, as it would without a proxy.
+func (p *Proxy) sweep(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		p.mu.Lock()
+		sessions := make([]*session, 0, len(p.sessions))
+		for s := range p.sessions {
+			sessions = append(sessions, s)
+		}
+		p.mu.Unlock()
+		for _, s := range sessions {
+			s.sweep()
+		}
+	}
 }

@@ -481,6 +481,41 @@ func TestReadThatWaitedIsAskedAgain(t *testing.T) {
 	must(t, err)
 }
 
+// TestOldPictureIsNotRead: a transaction that was open before the unit became
+// the owner would read what was there before the last writes came in.
+func TestOldPictureIsNotRead(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	p := w.serve("unit-a")
+	moved, stays := w.key("unit-b", 1), w.key("unit-a", 1)
+	for name, begin := range map[string][]string{
+		"read only":     {"BEGIN"},
+		"has written":   {"BEGIN", "INSERT INTO carts (buyer_id, item) VALUES (" + stays + ", 1)"},
+		"chained":       {"BEGIN", "COMMIT AND CHAIN"},
+		"no autocommit": {"SET autocommit = 0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := p.textConn()
+			exec := func(q string) error { _, err := c.ExecContext(ctx(t), q); return err }
+			read := func(key string) error { return exec("SELECT * FROM orders WHERE buyer_id = '" + key + "'") }
+			for _, q := range begin {
+				must(t, exec(q))
+			}
+			must(t, read(stays)) // here the picture is made
+			m := &space.Transfer{ID: "m-" + name, Rule: rule, From: "unit-b", To: "unit-a", Keys: space.KeySet{Keys: []string{moved}}}
+			before := w.doc
+			w.moves = []*space.Transfer{m}
+			m.FenceEpoch = w.epoch + 1
+			w.switchOver(p, m)
+			must(t, read(stays))
+			refused(t, read(moved), 9602)
+			must(t, read(moved)) // in a transaction of its own time
+			must(t, exec("ROLLBACK"))
+			w.doc, w.moves = before, nil
+			p.install(w.snapshot())
+		})
+	}
+}
+
 func TestFencedReadsGoOn(t *testing.T) {
 	w := newWorld(t, "unit-a")
 	p := w.serve("unit-a")

@@ -4,6 +4,7 @@ import (
 	"database/sql"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -116,6 +117,48 @@ func TestMarksComeAndGo(t *testing.T) {
 	must(t, db.Close())
 	await(t, "the mark to go", func() bool { return w.count("unit-a", "SELECT COUNT(*) FROM atoll.session") == 0 })
 	p.stop()
+}
+
+func TestManyMarksAtOnce(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	p := w.serve("unit-a")
+	db := p.open()
+	const n = 60
+	var conns []*sql.Conn
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range n {
+		wg.Go(func() {
+			c, err := db.Conn(ctx(t))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			mu.Lock()
+			conns = append(conns, c)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	if got := w.count("unit-a", "SELECT COUNT(*) FROM atoll.session s JOIN information_schema.PROCESSLIST p ON p.ID = s.thread AND p.HOST = s.host"); got != n {
+		t.Errorf("%d marks, want %d", got, n)
+	}
+	for _, c := range conns {
+		must(t, c.Close())
+	}
+	must(t, db.Close())
+	await(t, "the marks to go", func() bool { return w.count("unit-a", "SELECT COUNT(*) FROM atoll.session") == 0 })
+}
+
+// TestServerEndsIdleConnection: the client sees its connection end when the
+// server's part of it does.
+func TestServerEndsIdleConnection(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	p := w.serve("unit-a")
+	c := p.dial(0)
+	c.ok(c.query("SET SESSION wait_timeout = 1"))
+	await(t, "the connection to end", func() bool { return !c.Idle() })
+	await(t, "the mark to go", func() bool { return w.count("unit-a", "SELECT COUNT(*) FROM atoll.session") == 0 })
 }
 
 func TestStopRollsBack(t *testing.T) {
@@ -236,6 +279,26 @@ func TestCenterUnitWritesGoToTheCenter(t *testing.T) {
 	t.Run("the center's error", func(t *testing.T) {
 		_, err := b.textConn().ExecContext(ctx(t), "INSERT INTO products VALUES (7, 'again')")
 		refused(t, err, 1062)
+	})
+	t.Run("the center ended the connection", func(t *testing.T) {
+		c := b.textConn()
+		exec := func(name string) {
+			t.Helper()
+			_, err := c.ExecContext(ctx(t), "UPDATE products SET name = '"+name+"' WHERE id = 7")
+			must(t, err)
+		}
+		exec("p")
+		a := w.servers["unit-a"].Open(t)
+		rows, err := a.Query("SELECT ID FROM information_schema.PROCESSLIST WHERE COMMAND = 'Sleep' AND DB = 'shop' AND ID <> CONNECTION_ID()")
+		must(t, err)
+		defer func() { _ = rows.Close() }()
+		for rows.Next() {
+			var id string
+			must(t, rows.Scan(&id))
+			w.servers["unit-a"].Exec(t, "KILL "+id)
+		}
+		must(t, rows.Err())
+		exec("q") // by a new one
 	})
 	t.Run("the center is lost", func(t *testing.T) {
 		c := b.textConn()

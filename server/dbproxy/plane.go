@@ -41,6 +41,9 @@ func (p *Proxy) Install(ctx context.Context, s *space.Snapshot) error {
 		p.holdEpoch(p.guard.View().Snapshot.Epoch)
 		defer p.holdEpoch(0)
 	}
+	p.mu.Lock()
+	p.gains.note(p.cfg.Unit, s) // before anything is read by this snapshot
+	p.mu.Unlock()
 	p.guard.Install(v)
 	p.noteFences()
 	p.signal()

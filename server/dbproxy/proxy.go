@@ -34,10 +34,11 @@ type Proxy struct {
 	wake    chan struct{}          // a nudge for the enforcer, holds one
 
 	mu        sync.Mutex
-	changed   chan struct{}              // closed, and replaced, by each Install and each new state
-	heldEpoch int64                      // reported in place of the epoch in force, when not 0
-	known     []*source                  // every server ever used, for closing
-	fenced    map[fenceID]time.Time      // since when a fence is in force here
+	changed   chan struct{}         // closed, and replaced, by each Install and each new state
+	heldEpoch int64                 // reported in place of the epoch in force, when not 0
+	known     []*source             // every server ever used, for closing
+	fenced    map[fenceID]time.Time // since when a fence is in force here
+	gains     gains
 	others    map[string]*space.Snapshot // of spaces that are not served here
 	sessions  map[*session]struct{}
 	addr      net.Addr
@@ -114,7 +115,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	})
 	var wg sync.WaitGroup
 	loops := []func(context.Context) error{
-		func(ctx context.Context) error { return p.accept(ctx, late, l) }, p.tend, p.enforce,
+		func(ctx context.Context) error { return p.accept(ctx, late, l) }, p.tend, p.enforce, p.sweep,
 	}
 	if p.agent != nil {
 		loops = append(loops, p.agent.Run)

@@ -96,10 +96,11 @@ func (s *session) decide(st *state, plan *prove.Plan, r *request) course {
 	if plan.Refusal != nil {
 		return course{refusal: plan.Refusal}
 	}
+	v := s.p.guard.View()
+	s.deciding = v.Snapshot.Epoch
 	if plan.Reads|plan.Writes == 0 {
 		return course{}
 	}
-	v := s.p.guard.View()
 	c := course{rule: st.database.Spec.Rule}
 	if c.refusal = s.kinds(v, plan, &c); c.refusal != nil || c.center {
 		return c

@@ -28,12 +28,15 @@ type session struct {
 	center   *link // nil until a statement goes there
 	status   mysql.Status
 	since    int64    // epoch in force before the open transaction's first statement was sent
+	deciding int64    // epoch by which the statement was decided
+	began    int64    // epoch by which the first statement of the open transaction was
 	settings []string // SET texts that hold, for a center connection
 	replayed int      // how many of them the center connection has
 
 	narrowClient, narrowConnection bool // the parts of view.Narrow
 
 	statements map[uint32]*statement
+	textSize   int // of the statements, together
 	lastID     uint32
 	values     []mysql.Value
 	params     []prove.Param
@@ -95,11 +98,14 @@ func (s *session) serve(ctx context.Context) {
 	}
 }
 
+// errFull is the number of "Too many connections", the server's or ours.
+const errFull = 1040
+
 // turnAway answers a client for whom there is no place.
 func (s *session) turnAway() {
 	defer func() { _ = s.client.Close() }()
 	_ = s.client.SetDeadline(time.Now().Add(time.Second))
-	_ = s.client.Send(mysql.AppendError(nil, &mysql.ServerError{Code: 1040, State: "08004", Message: "Too many connections"}))
+	_ = s.client.Send(mysql.AppendError(nil, &mysql.ServerError{Code: errFull, State: "08004", Message: "Too many connections"}))
 }
 
 // Defaults of the greeting while the server was never heard.
@@ -156,6 +162,10 @@ func (s *session) open(ctx context.Context, hello mysql.Hello) error {
 	}
 	home, err := s.dial(ctx, st.home, hello)
 	if err != nil {
+		var e *mysql.ServerError
+		if errors.As(err, &e) && e.Code == errFull {
+			return e
+		}
 		return &mysql.ServerError{Code: 1105, Message: "atoll: unit database: it cannot be reached (try again): " + err.Error()}
 	}
 	s.status, s.initial = home.Status, prove.Session{Narrow: home.narrow}

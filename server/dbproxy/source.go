@@ -16,7 +16,6 @@ import (
 
 	driver "github.com/go-sql-driver/mysql"
 
-	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/server/wire/mysql"
 	"github.com/atoll-live/atoll/space"
 )
@@ -31,6 +30,7 @@ type source struct {
 	user     string
 	password string
 	control  *sql.DB
+	marks    marks
 	taken    atomic.Bool // see Proxy.take
 }
 
@@ -89,29 +89,6 @@ func (s *source) connect(ctx context.Context, caps mysql.Capabilities, collation
 	return mysql.Dial(ctx, s.addr, mysql.Login{
 		User: s.user, Password: s.password, Database: s.database, Capabilities: caps, Collation: collation,
 	})
-}
-
-// mark writes down that a server thread belongs to this life of the proxy,
-// before it carries a client's statement.
-func (s *source) mark(ctx context.Context, plane, incarnation string, t thread) error {
-	err := s.exec(ctx, "REPLACE INTO "+sitedb.Schema+".session (plane, incarnation, thread, host) VALUES (?, ?, ?, ?)",
-		plane, incarnation, t.id, t.host)
-	if err != nil {
-		return fmt.Errorf("mark server thread %d: %w", t.id, err)
-	}
-	return nil
-}
-
-// unmark forgets a thread that is gone or has nothing open.
-func (s *source) unmark(ctx context.Context, plane, incarnation string, t thread) error {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	_, err := s.control.ExecContext(ctx, "DELETE FROM "+sitedb.Schema+".session WHERE plane = ? AND incarnation = ? AND thread = ? AND host = ?",
-		plane, incarnation, t.id, t.host)
-	if err != nil {
-		return fmt.Errorf("unmark server thread %d: %w", t.id, err)
-	}
-	return nil
 }
 
 // erNoSuchThread is the server's answer to a KILL that comes too late.

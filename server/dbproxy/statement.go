@@ -55,7 +55,7 @@ func (s *session) find(p []byte) (*statement, error) {
 // prepare prepares a statement where it will run. What can be refused by the
 // text alone is refused here.
 func (s *session) prepare(ctx context.Context, p []byte) error {
-	if len(s.statements) >= s.p.cfg.Limits.Statements {
+	if len(s.statements) >= s.p.cfg.Limits.Statements || s.textSize+len(p) > s.p.cfg.Limits.Packet {
 		return s.fail(errStatements)
 	}
 	m := &statement{id: s.lastID + 1, text: append([]byte(nil), p[1:]...)}
@@ -128,6 +128,7 @@ func (s *session) prepareHome(p []byte, m *statement, plan *prove.Plan) error {
 func (s *session) keep(m *statement, head mysql.Prepared) {
 	m.params = head.Params
 	s.statements[m.id] = m
+	s.textSize += len(m.text)
 	s.lastID = m.id
 }
 
@@ -307,6 +308,7 @@ func (s *session) closeStatement(p []byte) error {
 		return err
 	}
 	delete(s.statements, m.id)
+	s.textSize -= len(m.text)
 	for _, h := range []*handle{&m.home, &m.center} {
 		if h.on == nil || h.on != s.home && h.on != s.center {
 			continue

@@ -199,7 +199,7 @@ func (p *Proxy) take(ctx context.Context, s *source) error {
 		if err := s.seeGone(ctx, l.thread); err != nil {
 			return fmt.Errorf("end server thread %d of a former life: %w", l.thread.id, err)
 		}
-		if err := s.unmark(ctx, p.cfg.Plane, l.incarnation, l.thread); err != nil {
+		if err := s.unmark(p.cfg.Plane, l.incarnation, l.thread); err != nil {
 			return err
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // client speaks to a proxy packet by packet.
 type client struct {
 	*wire.Server
-	t *testing.T
+	t testing.TB
 }
 
 func (p *proxy) dial(caps wire.Capabilities) *client {

@@ -34,7 +34,7 @@ const (
 
 // world is the servers of two units and what the console publishes for them.
 type world struct {
-	t       *testing.T
+	t       testing.TB
 	servers map[string]*mariadbtest.Server
 	doc     *space.Space
 	db      *space.Database
@@ -55,7 +55,7 @@ var tables = []string{
 }
 
 // newWorld starts a server for each of the units.
-func newWorld(t *testing.T, units ...string) *world {
+func newWorld(t testing.TB, units ...string) *world {
 	t.Helper()
 	w := &world{
 		t: t, servers: map[string]*mariadbtest.Server{},
@@ -103,7 +103,7 @@ func newWorld(t *testing.T, units ...string) *world {
 // port is the next of this package's ports.
 var port atomic.Int32
 
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	return 21000 + int(port.Add(1))%900
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 )
 
@@ -225,4 +226,29 @@ func later(until time.Time, limit time.Duration) (time.Time, bool) {
 		return until, false
 	}
 	return now.Add(limit), true
+}
+
+// Idle says whether a connection on which nothing is expected is still as it
+// should be. A server that ends a connection for its own reasons closes it, or
+// says why without having been asked. It may be called while another goroutine
+// waits, but not while one reads.
+func (c *Conn) Idle() bool {
+	if c.r.Buffered() > 0 {
+		return false
+	}
+	sc, ok := c.nc.(syscall.Conn)
+	if !ok {
+		return true
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	quiet := false
+	err = raw.Control(func(fd uintptr) {
+		var b [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), b[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		quiet = errors.Is(err, syscall.EAGAIN)
+	})
+	return err == nil && quiet
 }
