@@ -49,6 +49,7 @@ type Limits struct {
 	Fence   time.Duration `json:"fence"`   // planes not drained by then abort the move
 	Barrier time.Duration `json:"barrier"` // lanes not past the token by then abort the move
 	Stuck   time.Duration `json:"stuck"`   // a phase from SWITCH on that takes longer shows as stuck; it goes on trying
+	Settle  time.Duration `json:"settle"`  // SETTLE ends after it, compared or not
 }
 
 // CheckResult is the answer to one check by name.
@@ -102,7 +103,7 @@ type State struct {
 
 	Phase    Phase     `json:"phase"`
 	Deadline time.Time `json:"deadline"`          // of the phase: before SWITCH it ends the move, from there on it shows it as stuck
-	GoOn     time.Time `json:"goOn,omitzero"`     // HOLD: to FENCE at that time, quiet or not
+	GoOn     time.Time `json:"goOn,omitzero"`     // HOLD and SETTLE: on at that time, answered or not
 	Ending   string    `json:"ending,omitempty"`  // reason of an abort that is not written yet
 	Reason   string    `json:"reason,omitempty"`  // why it ended as it did
 	Stuck    bool      `json:"stuck,omitempty"`   // the phase has passed its deadline, behind SWITCH
@@ -157,7 +158,7 @@ func New(p Plan, at time.Time) (State, error) {
 		return State{}, errors.New("no keys to move")
 	}
 	l := p.Limits
-	if min(l.Check, l.Quiesce, l.Hold, l.Fence, l.Barrier, l.Stuck) <= 0 {
+	if min(l.Check, l.Quiesce, l.Hold, l.Fence, l.Barrier, l.Stuck, l.Settle) <= 0 {
 		return State{}, fmt.Errorf("a limit is not set: %+v", l)
 	}
 	s := State{
@@ -187,8 +188,10 @@ func (s *State) enter(p Phase, at time.Time) {
 		s.Deadline = at.Add(s.Limits.Fence)
 	case Barrier:
 		s.Deadline = at.Add(s.Limits.Barrier)
-	case Switch, Release, Settle:
+	case Switch, Release:
 		s.Deadline = at.Add(s.Limits.Stuck)
+	case Settle:
+		s.Deadline, s.GoOn = at.Add(s.Limits.Stuck), at.Add(s.Limits.Settle)
 	default:
 		s.Ended, s.Ending = at, ""
 		s.Totals, s.Planes = s.Figures(), nil
@@ -200,14 +203,13 @@ func (s *State) enter(p Phase, at time.Time) {
 // Wake is the next time, after now, at which the move wants a Tick; zero when
 // it wants none.
 func (s State) Wake(now time.Time) time.Time {
-	switch {
-	case s.Phase.Over():
-	case s.GoOn.After(now):
-		return s.GoOn
-	case s.Deadline.After(now):
-		return s.Deadline
+	var next time.Time
+	for _, at := range []time.Time{s.GoOn, s.Deadline} {
+		if !s.Phase.Over() && at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
-	return time.Time{}
+	return next
 }
 
 // Figures sums the figures of all answers by name.

@@ -358,16 +358,24 @@ func (s *State) advanceBehind(at time.Time, silent map[string]time.Duration) []C
 // late shows that a phase takes long. Rows that cannot be compared are no
 // reason to keep a move open for ever: it is over for everyone who writes.
 func (s *State) late(at time.Time, silent map[string]time.Duration) []Command {
-	if at.Before(s.Deadline) || s.Stuck {
+	if at.Before(s.Deadline) {
 		return nil
 	}
-	waits := s.Waiting()
-	if s.Phase == Settle && len(waits) > 0 && !slices.ContainsFunc(waits, func(w Wait) bool { return w.Error == "" }) {
-		s.Reason = "rows not compared: " + waits[0].String()
+	if s.Phase == Settle && (!at.Before(s.GoOn) || s.refused()) {
+		s.Reason = "rows not compared: " + s.lateness(silent)
 		return s.finish(at)
+	}
+	if s.Stuck {
+		return nil
 	}
 	s.Stuck = true
 	return []Command{{Kind: Persist}, {Audit, "stuck: " + s.lateness(silent)}}
+}
+
+// refused tells whether all that are still waited for said that they cannot.
+func (s *State) refused() bool {
+	waits := s.Waiting()
+	return len(waits) > 0 && !slices.ContainsFunc(waits, func(w Wait) bool { return w.Error == "" })
 }
 
 func (s *State) finish(at time.Time) []Command {

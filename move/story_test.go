@@ -137,7 +137,7 @@ func (b *stage) stored() State {
 
 func testLimits() Limits {
 	return Limits{Check: 10 * time.Second, Quiesce: 200 * time.Millisecond, Hold: 5 * time.Second,
-		Fence: 1900 * time.Millisecond, Barrier: 5 * time.Second, Stuck: 10 * time.Second}
+		Fence: 1900 * time.Millisecond, Barrier: 5 * time.Second, Stuck: 10 * time.Second, Settle: 30 * time.Second}
 }
 
 // begin makes a move: "new key=value…", or "happy PHASE", which drives one

@@ -3,6 +3,7 @@ package move
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -250,7 +251,7 @@ func TestStep_AnswersEveryEventInEveryState(t *testing.T) {
 }
 
 func writes(commands []Command) bool {
-	return len(commands) > 0 && commands[0].Kind != Audit
+	return slices.ContainsFunc(commands, func(c Command) bool { return c.Kind != Audit })
 }
 
 func anyEvents(w *world) []Event {

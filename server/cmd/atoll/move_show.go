@@ -207,15 +207,15 @@ func (s *moveShow) say(m *atollv1.Move) error {
 		s.headed = true
 		fmt.Fprintf(&b, "move %s: %s from %s to %s\n", m.GetId(), whatMoves(m), m.GetFrom(), m.GetTo())
 	}
-	waits := waitingNames(m)
-	if said := m.GetPhase() + m.GetState() + waits; said != s.said && !moveOver(m) {
+	names, words := waiting(m)
+	if said := m.GetPhase() + m.GetState() + names; said != s.said && !moveOver(m) {
 		s.said = said
 		fmt.Fprintf(&b, "%8s  %-8s", seconds(m.GetDurationMs()), m.GetPhase())
 		if m.GetState() == "stuck" {
 			b.WriteString(" stuck,")
 		}
-		if waits != "" {
-			fmt.Fprintf(&b, " waits for %s", waits)
+		if words != "" {
+			fmt.Fprintf(&b, " waits for %s", words)
 		}
 		b.WriteString("\n")
 	}
@@ -223,20 +223,29 @@ func (s *moveShow) say(m *atollv1.Move) error {
 	return err
 }
 
-// waitingNames is who is waited for, without the times that change by
-// themselves.
-func waitingNames(m *atollv1.Move) string {
-	var names []string
+// waitingShown is how many of those who are waited for one line names.
+const waitingShown = 4
+
+// waiting is who is waited for: names to tell a change by, without the times
+// that change by themselves, and words.
+func waiting(m *atollv1.Move) (names, words string) {
+	cut := " ("
+	if m.GetPhase() == "CHECK" {
+		cut = ": "
+	}
+	var named, texts []string
 	for _, w := range m.GetWaitingFor() {
-		name, _, _ := strings.Cut(w, " (")
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+		name, _, _ := strings.Cut(w, cut)
+		named = append(named, name)
+		if m.GetPhase() != "CHECK" {
+			w = name
 		}
+		texts = append(texts, w)
 	}
-	if more := len(names) - 4; more > 0 {
-		names = append(names[:4], fmt.Sprintf("%d more", more))
+	if more := len(texts) - waitingShown; more > 0 {
+		texts = append(texts[:waitingShown], fmt.Sprintf("%d more", more))
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(named, ","), strings.Join(texts, ", ")
 }
 
 // moveSteps are the phases of a whole move, with what happens in each.

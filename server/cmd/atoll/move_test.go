@@ -135,6 +135,8 @@ func TestMoveShow(t *testing.T) {
 		return m
 	}
 	moves := []*atollv1.Move{
+		at("CHECK", "running", "lane-lag: unit-a>unit-b: 3000 ms behind"),
+		at("CHECK", "running", "lane-lag: unit-a>unit-b: 4000 ms behind"),
 		at("HOLD", "running"),
 		at("FENCE", "running", "dbproxy@unit-b: drained (silent for 3s)"),
 		at("FENCE", "running", "dbproxy@unit-b: drained (silent for 4s)"),
@@ -150,7 +152,7 @@ func TestMoveShow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := "move m1: buckets 3000-5999 from unit-a to unit-b\n  164 ms  HOLD    \n  164 ms  FENCE    waits for dbproxy@unit-b: drained\n"
+	want := "move m1: buckets 3000-5999 from unit-a to unit-b\n  164 ms  CHECK    waits for lane-lag: unit-a>unit-b: 3000 ms behind\n  164 ms  HOLD    \n  164 ms  FENCE    waits for dbproxy@unit-b: drained\n"
 	if plainLines.String() != want {
 		t.Errorf("plain lines:\n%s", plainLines.String())
 	}

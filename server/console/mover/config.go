@@ -28,6 +28,7 @@ type Config struct {
 	FenceMargin time.Duration // more than settings.fenceDeadline until planes not drained abort, 1.5 s
 	Barrier     time.Duration // lanes not past the token by then abort, 5 s
 	Stuck       time.Duration // a phase from SWITCH on shows as stuck after it, 10 s
+	Settle      time.Duration // SETTLE ends after it, compared or not, 30 s
 
 	MaxLag    time.Duration // check lane-lag, 2 s
 	Silent    time.Duration // how long after its last report a plane counts as connected, 3 s
@@ -66,6 +67,7 @@ func (c *Config) defaults() error {
 		{"check", &c.Check, 10 * time.Second}, {"quiesce", &c.Quiesce, 200 * time.Millisecond},
 		{"hold", &c.Hold, 5 * time.Second}, {"fence margin", &c.FenceMargin, 1500 * time.Millisecond},
 		{"barrier", &c.Barrier, 5 * time.Second}, {"stuck", &c.Stuck, 10 * time.Second},
+		{"settle", &c.Settle, 30 * time.Second},
 		{"max lag", &c.MaxLag, 2 * time.Second}, {"silent", &c.Silent, 3 * time.Second},
 		{"gone after", &c.GoneAfter, 10 * time.Second}, {"grace", &c.Grace, time.Second},
 		{"leader ttl", &c.LeaderTTL, 5 * time.Second},
@@ -84,6 +86,6 @@ func (c *Config) defaults() error {
 func (c *Config) limits(s space.Settings) move.Limits {
 	return move.Limits{
 		Check: c.Check, Quiesce: c.Quiesce, Hold: c.Hold, Fence: s.FenceDeadline + c.FenceMargin,
-		Barrier: c.Barrier, Stuck: c.Stuck,
+		Barrier: c.Barrier, Stuck: c.Stuck, Settle: c.Settle,
 	}
 }

@@ -133,7 +133,7 @@ func (m *Mover) Plan(ctx context.Context, r *connect.Request[atollv1.MoveRequest
 func planned(l move.Limits) []*atollv1.Phase {
 	limits := map[move.Phase]time.Duration{
 		move.Check: l.Check, move.Hold: l.Quiesce, move.Fence: l.Fence, move.Barrier: l.Barrier,
-		move.Switch: l.Stuck, move.Release: l.Stuck, move.Settle: l.Stuck,
+		move.Switch: l.Stuck, move.Release: l.Stuck, move.Settle: l.Settle,
 	}
 	phases := make([]*atollv1.Phase, len(move.Order))
 	for i, p := range move.Order {
