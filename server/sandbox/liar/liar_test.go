@@ -151,14 +151,14 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	l.(preparing).begin(t.Context())
 	out := &space.Transfer{ID: "out", From: "unit-b", To: "unit-a", Hold: true}
 	told(t, l, snapshot(out))
-	if got := relay.all(); got != "POST /slow a>b 500ms" {
+	if got := relay.all(); got != "POST /slow a>b 800ms" {
 		t.Errorf("a move out of the unit cut %q", got)
 	}
 	in := &space.Transfer{ID: "in", From: "unit-a", To: "unit-b", Hold: true}
 	for range 2 {
 		told(t, l, snapshot(out, in))
 	}
-	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s" {
+	if got := relay.all(); got != "POST /slow a>b 800ms; POST /cut a>b 10s" {
 		t.Errorf("the hold cut %q", got)
 	}
 	ask := &atollv1.WatchResponse{AsksSet: true, Asks: []*atollv1.Ask{
@@ -168,7 +168,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := relay.all(); got != "POST /slow a>b 500ms; POST /cut a>b 10s; POST /cut a>b 3s; POST /slow a>b 0s" {
+	if got := relay.all(); got != "POST /slow a>b 800ms; POST /cut a>b 10s; POST /cut a>b 3s; POST /slow a>b 0s" {
 		t.Errorf("hold and barrier cut %q", got)
 	}
 	r := &atollv1.ReportRequest{}
@@ -184,7 +184,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	if len(r.GetAcks()) != 0 {
 		t.Errorf("claims %v that nobody asks for", r.GetAcks())
 	}
-	if got := relay.all(); strings.HasSuffix(got, "500ms") {
+	if got := relay.all(); strings.HasSuffix(got, "800ms") {
 		t.Error("the lane is slow again before SETTLE")
 	}
 	for _, m := range []*atollv1.WatchResponse{{AsksSet: true, Asks: []*atollv1.Ask{{Move: "in", Epoch: 9, Step: "settle"}}}, {AsksSet: true}} {
@@ -192,7 +192,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := relay.all(); !strings.HasSuffix(got, "0s; POST /slow a>b 500ms") {
+	if got := relay.all(); !strings.HasSuffix(got, "0s; POST /slow a>b 800ms") {
 		t.Errorf("after the move the lane is left %q", got)
 	}
 }

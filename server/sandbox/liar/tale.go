@@ -216,7 +216,7 @@ func (n *noBarrier) report(m *atollv1.ReportRequest) {
 
 // laneDelay makes the lanes slow from the start, so that at any hold there are
 // rows on their way for the stall to keep.
-const laneDelay = 500 * time.Millisecond
+const laneDelay = 800 * time.Millisecond
 
 func (n *noBarrier) begin(ctx context.Context) { n.slow(ctx, laneDelay) }
 
