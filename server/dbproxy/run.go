@@ -61,7 +61,6 @@ func (s *session) await(r *request) (plan *prove.Plan, c course, notice *prove.R
 	for {
 		changed := s.p.changes()
 		st := s.p.state.Load()
-		s.noteEpoch()
 		plan = s.plan(st, r)
 		if notice = s.pending(); notice != nil && plan.Class != prove.Rollback {
 			return plan, c, notice
@@ -122,8 +121,8 @@ func (s *session) decide(st *state, plan *prove.Plan, r *request) course {
 		c.refusal = refusal
 		return c
 	}
-	if s.beganBeforeMoveOf(v, c.rule, keys) {
-		c.fenced = true
+	if s.inTransaction() && s.p.gainedSince(s.began, v, c.rule, keys) {
+		c.fenced = true // what it read of them before is old
 		return c
 	}
 	if !asWrite {

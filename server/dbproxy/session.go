@@ -27,7 +27,6 @@ type session struct {
 	home     *link
 	center   *link // nil until a statement goes there
 	status   mysql.Status
-	since    int64    // epoch in force before the open transaction's first statement was sent
 	deciding int64    // epoch by which the statement was decided
 	began    int64    // epoch by which the first statement of the open transaction was
 	settings []string // SET texts that hold, for a center connection
