@@ -16,6 +16,10 @@ import (
 // settleLimit bounds one comparison; beyond it the ack says how far it came.
 const settleLimit = 60 * time.Second
 
+// settleAfter is how long a comparison lets the held requests go first, which
+// the release of the keys set free at this moment.
+const settleAfter = 500 * time.Millisecond
+
 // settler compares the moved keys' rows when a move asks for it.
 func (s *Sync) settler(ctx context.Context, at server) error {
 	for {
@@ -62,6 +66,11 @@ func (s *Sync) settle(ctx context.Context, at server, j job) error {
 	defer there.Close()
 	cctx, cancel := context.WithTimeout(ctx, settleLimit)
 	defer cancel()
+	select {
+	case <-time.After(settleAfter):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	var notes []string
 	for i := range spec.Tables {
 		t := &spec.Tables[i]

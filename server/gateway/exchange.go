@@ -31,6 +31,7 @@ type exchange struct {
 	heldUntil time.Time // zero: not held yet
 	holding   bool      // counted in held_now
 	waited    bool      // for a snapshot that a peer has already
+	turn      *turn     // among those that were held; nil for others
 
 	cell string // that served the request, when it is known
 	kept []byte // the body, for a second attempt; nil when it is not kept
@@ -42,6 +43,9 @@ func (x *exchange) run() {
 	for attempt := 1; ; attempt++ {
 		to, no := x.settle()
 		x.unhold()
+		if x.turn != nil && no == nil {
+			x.g.turns.take(x.turn, x.r.Context().Done())
+		}
 		if no == nil {
 			no = x.keep(to)
 		}
@@ -53,6 +57,7 @@ func (x *exchange) run() {
 			return
 		}
 		x.leave()
+		x.turn = nil
 		x.g.figures.replayed.Add(1)
 		x.await(x.state, x.g.cfg.SnapshotWait)
 	}
@@ -60,6 +65,9 @@ func (x *exchange) run() {
 
 // leave ends the admission.
 func (x *exchange) leave() {
+	if x.turn != nil {
+		x.g.turns.done(x.turn)
+	}
 	if x.ticket != nil {
 		x.g.gate.end(x.ticket)
 		x.ticket = nil
@@ -174,6 +182,7 @@ func (x *exchange) hold() *refusal {
 			limit = g.cfg.HoldMax
 		}
 		x.heldUntil = time.Now().Add(limit)
+		x.turn = g.turns.arrive()
 	}
 	x.await(x.state, time.Until(x.heldUntil))
 	select {

@@ -32,6 +32,7 @@ type Gateway struct {
 	figures   figures
 	slots     chan struct{} // one for each request in flight
 
+	turns    turns
 	stopping chan struct{} // closed when Run begins to end: held requests are let go
 	bound    chan struct{} // closed when addr is set
 	addr     string
@@ -49,7 +50,7 @@ func New(cfg Config) (*Gateway, error) {
 		cfg: cfg, backends: map[string]*url.URL{}, peers: map[string]*peer{}, transport: newTransport(cfg),
 		errorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		slots:    make(chan struct{}, cfg.InFlightLimit),
-		stopping: make(chan struct{}), bound: make(chan struct{}),
+		turns:    turns{placeMax: turnMax}, stopping: make(chan struct{}), bound: make(chan struct{}),
 	}
 	g.gate = newGate(g.poke)
 	for cell, u := range cfg.Backends {

@@ -11,8 +11,10 @@ import (
 	"github.com/atoll-live/atoll/server/sandbox/load"
 )
 
-// canaryMargin is how long canaries write before and after a move.
-const canaryMargin = 1500 * time.Millisecond
+// canaryMargin is how long canaries write before a move, and are shown in the
+// plot around it. They end when the keys are released: their pause is measured
+// up to there.
+const canaryMargin = 500 * time.Millisecond
 
 // finished is a move that ended.
 type finished struct {
@@ -44,7 +46,6 @@ func (r *run) move(ctx context.Context, from, to, buckets string) (*finished, er
 		return nil, err
 	}
 	r.screen.moveEnds(last)
-	_ = sleepUntil(ctx, time.Now().Add(canaryMargin))
 	return r.finish(last)
 }
 
@@ -57,6 +58,9 @@ func (r *run) followMove(ctx context.Context, m *atollv1.Move) (*atollv1.Move, e
 			for stream.Receive() {
 				m = stream.Msg().GetMove()
 				r.screen.movePhase(m)
+				if m.GetPhase() == "SETTLE" {
+					r.load.Canary(false)
+				}
 			}
 			_ = stream.Close()
 		}

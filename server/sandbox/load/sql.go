@@ -164,8 +164,10 @@ func (c *sqlClient) answered(ctx context.Context, l *Ledger, db *site, o order, 
 	switch refusal.Number {
 	case numberDuplicate:
 		return c.found(ctx, db, o.key, clientID)
-	case numberNotOwner, numberFenced:
+	case numberNotOwner:
 		return attempt{outcome: NotDone, again: 10 * time.Millisecond}
+	case numberFenced:
+		return attempt{outcome: NotDone, again: 20*time.Millisecond + rand.N(40*time.Millisecond)}
 	}
 	l.Sample(fmt.Sprintf("SQL %s: %v", o.via, err))
 	return attempt{outcome: NotDone, again: 50 * time.Millisecond}
