@@ -110,6 +110,9 @@ func (b *stage) play(words []string) {
 	case "writes":
 		b.deaf = words[1] == "off"
 		return
+	case "wait": // nobody says anything meanwhile
+		b.event(words)
+		return
 	case "take-over":
 		b.leader = m
 		b.movers[m] = &driver{name: m, state: b.stored(), rev: b.rev}
@@ -228,7 +231,7 @@ func answersTo(s State) []string {
 
 func (b *stage) event(words []string) Event {
 	switch words[0] {
-	case "tick":
+	case "tick", "wait":
 		d, err := time.ParseDuration(strings.TrimPrefix(words[1], "+"))
 		if err != nil {
 			b.t.Fatal(err)

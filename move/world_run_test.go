@@ -250,6 +250,24 @@ func TestStep_AnswersEveryEventInEveryState(t *testing.T) {
 	}
 }
 
+// TestPublished_OnlyWhatIsDue: a move that is to be aborted is not led on by a
+// snapshot that was under way.
+func TestPublished_OnlyWhatIsDue(t *testing.T) {
+	w := newWorld(1, "")
+	for phase, what := range map[Phase]Kind{Check: PublishHold, Hold: PublishFence, Barrier: PublishSwitch} {
+		s := w.store.state
+		s.Phase = phase
+		next, _ := Step(s, Published{At: w.now, What: what, Epoch: 50})
+		if next.Epoch != 50 {
+			t.Errorf("%s is not taken in %s", what, phase)
+		}
+		s.Ending = "aborted by ann"
+		if next, _ := Step(s, Published{At: w.now, What: what, Epoch: 50}); next.Epoch == 50 {
+			t.Errorf("%s is taken in %s though the move is to be aborted", what, phase)
+		}
+	}
+}
+
 func writes(commands []Command) bool {
 	return slices.ContainsFunc(commands, func(c Command) bool { return c.Kind != Audit })
 }
