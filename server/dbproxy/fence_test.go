@@ -3,11 +3,14 @@ package dbproxy_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/sdk/console"
@@ -270,11 +273,11 @@ func TestCommitsRaceFences(t *testing.T) {
 	w.limits.FenceWait = 50 * time.Millisecond
 	p := w.serve("unit-a")
 	own := w.key("unit-a", 1)
-	const clients, rounds = 4, 25
+	const clients, rounds = 6, 25
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	acked, failed := map[int]bool{}, map[int]bool{}
+	acked, refusals := map[int]bool{}, map[int]error{}
 	for n := range clients {
 		db := p.open()
 		wg.Go(func() {
@@ -284,9 +287,14 @@ func TestCommitsRaceFences(t *testing.T) {
 					return
 				default:
 				}
-				err := write(db, own, i)
+				err := write(db, n%2 == 0, own, i)
 				mu.Lock()
-				(map[bool]map[int]bool{true: acked, false: failed})[err == nil][i] = true
+				var told *mysql.MySQLError
+				if err == nil {
+					acked[i] = true
+				} else if errors.As(err, &told) {
+					refusals[i] = err
+				}
 				mu.Unlock()
 			}
 		})
@@ -307,14 +315,21 @@ func TestCommitsRaceFences(t *testing.T) {
 	close(stop)
 	wg.Wait()
 	db := w.servers["unit-a"].Open(t)
-	for i := range acked {
-		var n int
+	rows := func(i int) (n int) {
 		must(t, db.QueryRow("SELECT COUNT(*) FROM orders WHERE buyer_id = ? AND id IN (?, ?)", own, 2*i, 2*i+1).Scan(&n))
-		if n != 2 {
+		return n
+	}
+	for i := range acked {
+		if n := rows(i); n != 2 {
 			t.Errorf("write %d was acked and has %d rows", i, n)
 		}
 	}
-	t.Logf("%d acked, %d not, figures %v", len(acked), len(failed), p.Figures())
+	for i, err := range refusals {
+		if n := rows(i); n != 0 {
+			t.Errorf("write %d was answered with %v and has %d rows", i, err, n)
+		}
+	}
+	t.Logf("%d acked, %d refused, figures %v", len(acked), len(refusals), p.Figures())
 	if p.Figures()["tx_killed"] == 0 {
 		t.Error("no fence ever met a transaction: the race was none")
 	}
@@ -330,8 +345,12 @@ func done(mu *sync.Mutex, m map[int]bool) map[int]bool {
 	return c
 }
 
-// write writes two rows, in one transaction.
-func write(db *sql.DB, key string, i int) error {
+// write writes two rows, in one transaction or in one statement.
+func write(db *sql.DB, alone bool, key string, i int) error {
+	if alone {
+		_, err := db.Exec("INSERT INTO orders (buyer_id, id) VALUES (?, ?), (?, ?)", key, 2*i, key, 2*i+1)
+		return err
+	}
 	tx, err := db.Begin()
 	if err != nil {
 		return err
@@ -509,6 +528,14 @@ func TestOldPictureIsNotRead(t *testing.T) {
 			must(t, read(stays))
 			refused(t, read(moved), 9602)
 			must(t, read(moved)) // in a transaction of its own time
+			must(t, exec("ROLLBACK"))
+			must(t, exec("BEGIN"))
+			must(t, read(stays))
+			m2 := &space.Transfer{ID: "m2-" + name, Rule: rule, From: "unit-b", To: "unit-a", Keys: space.KeySet{Keys: []string{moved}}}
+			m2.FenceEpoch, w.doc, w.moves = w.epoch+1, before, []*space.Transfer{m2}
+			w.switchOver(p, m2)
+			must(t, exec("COMMIT AND CHAIN")) // its own time begins here
+			must(t, read(moved))
 			must(t, exec("ROLLBACK"))
 			w.doc, w.moves = before, nil
 			p.install(w.snapshot())

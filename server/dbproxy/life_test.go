@@ -207,7 +207,22 @@ func TestNewTableIsJoinedFirst(t *testing.T) {
 	_, err := db.Exec("INSERT INTO notes (buyer_id) VALUES (?)", own)
 	refused(t, err, 9604)
 	w.db.Spec.Tables = append(w.db.Spec.Tables[:4:4], space.Table{Name: "notes", Kind: space.TableUnit, Key: "buyer_id"})
-	p.install(w.snapshot())
+	locker := w.direct("unit-a")
+	locker("LOCK TABLES atoll.token READ") // the token cannot be written
+	next, installed := w.snapshot(), make(chan struct{})
+	go func() { p.install(next); close(installed) }()
+	await(t, "the token to wait", func() bool {
+		return w.count("unit-a", "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE INFO LIKE 'INSERT IGNORE INTO atoll.token%' AND STATE LIKE 'Waiting%'") > 0
+	})
+	_, err = db.Exec("INSERT INTO notes (buyer_id) VALUES (?)", own)
+	refused(t, err, 9604)
+	var early atollv1.ReportRequest
+	p.Report(&early)
+	if got := early.GetSpaces()[0].GetEpoch(); got != next.Epoch-1 {
+		t.Errorf("epoch %d is reported before its table is served", got)
+	}
+	locker("UNLOCK TABLES")
+	<-installed
 	if tokens() != 1 {
 		t.Error("no JOIN token for the new table")
 	}
