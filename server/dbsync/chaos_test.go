@@ -1,13 +1,23 @@
 package dbsync_test
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/atoll-live/atoll/server/dbsync"
+	"github.com/atoll-live/atoll/space"
 )
 
 // TestExactlyOnceUnderKills writes at both units while planes are ended at
@@ -49,14 +59,7 @@ func TestExactlyOnceUnderKills(t *testing.T) {
 		other := unitName(1 - i)
 		owned := fmt.Sprintf("SELECT * FROM orders WHERE id%%2=%d AND note='own' ORDER BY id", i)
 		w.same(owned, unit, other)
-		strays := query(t, w.sites[unit].db, fmt.Sprintf("SELECT id FROM orders WHERE id%%2=%d AND note='stray' ORDER BY id", i))
-		parked := query(t, w.sites[other].db, "SELECT CAST(JSON_VALUE(change_json,'$.after.id') AS INT) AS id FROM atoll.parked WHERE lane='"+unit+">"+other+"' ORDER BY id")
-		if strays != parked {
-			t.Errorf("rows parked at %s, and rows that should be: %s", other, unlike(strings.Split(parked, "\n"), strings.Split(strays, "\n")))
-		}
-		if strays == "" {
-			t.Errorf("%s wrote nothing", unit)
-		}
+		w.strays(unit, other, i)
 	}
 }
 
@@ -118,6 +121,89 @@ func (w *world) chatter(unit string, own []string, foreign string, parity int, s
 			continue
 		}
 		_ = tx.Commit()
+	}
+}
+
+// laneProcess names, in its environment, the snapshot of a test binary that is
+// started again as a plane of unit-b.
+const laneProcess = "ATOLL_TEST_LANE_PROCESS"
+
+func runLaneProcess(file string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	var snap space.Snapshot
+	if err := json.Unmarshal(text, &snap); err != nil {
+		panic(err)
+	}
+	s, err := dbsync.New(dbsync.Config{Unit: "unit-b", Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		panic(err)
+	}
+	if err := s.Install(context.Background(), &snap); err != nil {
+		panic(err)
+	}
+	if err := s.Run(context.Background()); err != nil {
+		panic(err)
+	}
+}
+
+// TestExactlyOnceUnderKillNine runs the plane as a process and kills it again
+// and again, at random moments of a busy lane.
+func TestExactlyOnceUnderKillNine(t *testing.T) {
+	w := newWorld(t, 2, ordersTable, ddlOrders, ddlProducts, ddlStock)
+	w.startAll()
+	w.sites["unit-b"].stop()
+	file := filepath.Join(t.TempDir(), "snapshot.json")
+	text, err := json.Marshal(w.snap)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() { w.chatter("unit-a", w.keys("unit-a", 3), w.keys("unit-b", 1)[0], 0, stop) })
+	seq := func() int {
+		n, err := strconv.Atoi(query(t, w.sites["unit-b"].db, "SELECT seq FROM atoll.lane WHERE lane='unit-a>unit-b'"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	for range 12 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), laneProcess+"="+file)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		from := seq()
+		eventually(t, "the process works", func() (bool, string) { n := seq(); return n > from+rand.IntN(40), fmt.Sprint(n) })
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	close(stop)
+	wg.Wait()
+	w.start("unit-b")
+	w.running("unit-a", "unit-b")
+	w.idle()
+	w.same("SELECT * FROM orders WHERE note='own' ORDER BY id", "unit-a", "unit-b")
+	w.strays("unit-a", "unit-b", 0)
+}
+
+// strays compares the rows that a unit wrote without owning their keys with
+// those parked at another.
+func (w *world) strays(unit, other string, parity int) {
+	w.t.Helper()
+	want := query(w.t, w.sites[unit].db, fmt.Sprintf("SELECT id FROM orders WHERE id%%2=%d AND note='stray' ORDER BY id", parity))
+	got := query(w.t, w.sites[other].db, "SELECT CAST(JSON_VALUE(change_json,'$.after.id') AS INT) AS id FROM atoll.parked WHERE lane='"+unit+">"+other+"' ORDER BY id")
+	if got != want {
+		w.t.Errorf("rows parked at %s, and rows that should be: %s", other, unlike(strings.Split(got, "\n"), strings.Split(want, "\n")))
+	}
+	if want == "" {
+		w.t.Errorf("%s wrote nothing", unit)
 	}
 }
 

@@ -22,7 +22,13 @@ import (
 	"github.com/atoll-live/atoll/space"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if file := os.Getenv(laneProcess); file != "" {
+		runLaneProcess(file)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 const ddlOrders = "CREATE TABLE orders (id BIGINT PRIMARY KEY, buyer VARCHAR(40) COLLATE utf8mb4_bin NOT NULL, amount INT NOT NULL, note LONGTEXT)"
 
@@ -265,7 +271,7 @@ func tryQuery(db *sql.DB, q string, args ...any) (string, error) {
 	return strings.Join(lines, "\n"), rows.Err()
 }
 
-func exec(t testing.TB, db *sql.DB, statements ...string) {
+func run(t testing.TB, db *sql.DB, statements ...string) {
 	t.Helper()
 	for _, q := range statements {
 		if _, err := db.Exec(q); err != nil {

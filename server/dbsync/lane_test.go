@@ -30,7 +30,7 @@ func (w *world) owner(key string) string {
 // order writes one row of a buyer at a unit.
 func (w *world) order(unit, buyer string, id int) {
 	w.t.Helper()
-	exec(w.t, w.sites[unit].db, fmt.Sprintf("INSERT INTO orders (id,buyer,amount) VALUES (%d,'%s',%d)", id, buyer, id))
+	run(w.t, w.sites[unit].db, fmt.Sprintf("INSERT INTO orders (id,buyer,amount) VALUES (%d,'%s',%d)", id, buyer, id))
 }
 
 const allOrders = "SELECT * FROM orders ORDER BY id"
@@ -44,9 +44,9 @@ func TestLanesCarryEachTransactionOnceAndNotBack(t *testing.T) {
 		w.order("unit-a", ka, 2*i)
 		w.order("unit-b", kb, 2*i+1)
 	}
-	exec(t, a.db, "UPDATE orders SET amount=-1, note='x' WHERE id<10 AND buyer='"+ka+"'", "DELETE FROM orders WHERE id=12",
+	run(t, a.db, "UPDATE orders SET amount=-1, note='x' WHERE id<10 AND buyer='"+ka+"'", "DELETE FROM orders WHERE id=12",
 		"INSERT INTO products VALUES (1,10),(2,20)", "INSERT INTO stock VALUES (1,1)")
-	exec(t, b.db, "INSERT INTO products VALUES (7,70)", "UPDATE orders SET id=1001 WHERE id=1")
+	run(t, b.db, "INSERT INTO products VALUES (7,70)", "UPDATE orders SET id=1001 WHERE id=1")
 	eventually(t, "prices in the unit", func() (bool, string) {
 		got := query(t, b.db, "SELECT * FROM products ORDER BY id")
 		return got == "1|10\n2|20\n7|70", got
@@ -93,7 +93,7 @@ func TestSourceTransactionStaysWhole(t *testing.T) {
 	w.startAll()
 	a, b := w.sites["unit-a"], w.sites["unit-b"]
 	ka := w.keys("unit-a", 1)[0]
-	exec(t, a.db, "INSERT INTO products VALUES (1,0)", "INSERT INTO orders VALUES (1,'"+ka+"',0,NULL)")
+	run(t, a.db, "INSERT INTO products VALUES (1,0)", "INSERT INTO orders VALUES (1,'"+ka+"',0,NULL)")
 	w.same("SELECT id, price FROM products", "unit-a", "unit-b")
 	const last = 300
 	go func() {
@@ -128,7 +128,7 @@ func TestTablesWithOtherUniqueKeys(t *testing.T) {
 	w.startAll()
 	a, b := w.sites["unit-a"], w.sites["unit-b"]
 	k := w.keys("unit-a", 1)[0]
-	exec(t, a.db, "INSERT INTO uniq VALUES (1,'"+k+"','x',1),(2,'"+k+"','y',2)")
+	run(t, a.db, "INSERT INTO uniq VALUES (1,'"+k+"','x',1),(2,'"+k+"','y',2)")
 	w.same("SELECT * FROM uniq ORDER BY id", "unit-a", "unit-b")
 	// The values swap; an upsert would hit the other row.
 	tx, err := a.db.Begin()
@@ -147,11 +147,11 @@ func TestTablesWithOtherUniqueKeys(t *testing.T) {
 	// A row that is there before its insert, and one that is not there before
 	// its update, end as the owner has them.
 	unlogged(t, b.db, "INSERT INTO uniq VALUES (3,'"+k+"','other',9)", "DELETE FROM uniq WHERE id=2")
-	exec(t, a.db, "INSERT INTO uniq VALUES (3,'"+k+"','w',3)", "UPDATE uniq SET v=22 WHERE id=2")
+	run(t, a.db, "INSERT INTO uniq VALUES (3,'"+k+"','w',3)", "UPDATE uniq SET v=22 WHERE id=2")
 	w.same("SELECT * FROM uniq ORDER BY id", "unit-a", "unit-b")
 	// A unique value that another row holds here is no row of ours to push away.
 	unlogged(t, b.db, "INSERT INTO uniq VALUES (100,'"+k+"','taken',0)")
-	exec(t, a.db, "INSERT INTO uniq VALUES (4,'"+k+"','taken',4)")
+	run(t, a.db, "INSERT INTO uniq VALUES (4,'"+k+"','taken',4)")
 	w.stopped("unit-a", "unit-b", "another row here holds a unique value")
 	unlogged(t, b.db, "DELETE FROM uniq WHERE id=100")
 	w.same("SELECT * FROM uniq ORDER BY id", "unit-a", "unit-b")
@@ -170,7 +170,7 @@ func TestTargetDeadlocksAndLockWaitsAreTriedAgain(t *testing.T) {
 	w.startAll()
 	a, b := w.sites["unit-a"], w.sites["unit-b"]
 	k := w.keys("unit-a", 1)[0]
-	exec(t, a.db, "INSERT INTO orders VALUES (1,'"+k+"',1,NULL)")
+	run(t, a.db, "INSERT INTO orders VALUES (1,'"+k+"',1,NULL)")
 	w.same(allOrders, "unit-a", "unit-b")
 	tx, err := b.db.Begin()
 	if err != nil {
@@ -180,7 +180,7 @@ func TestTargetDeadlocksAndLockWaitsAreTriedAgain(t *testing.T) {
 	if _, err := tx.Exec("SELECT * FROM orders WHERE id=1 FOR UPDATE"); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, a.db, "UPDATE orders SET amount=2 WHERE id=1")
+	run(t, a.db, "UPDATE orders SET amount=2 WHERE id=1")
 	eventually(t, "a lock wait that runs out", func() (bool, string) {
 		r := w.report("unit-b").Figures["lane_retries{unit-a>unit-b}"]
 		n := query(t, b.db, "SELECT COUNT(*) FROM information_schema.INNODB_TRX WHERE trx_state='LOCK WAIT'")
@@ -250,10 +250,10 @@ func TestLargeTransactions(t *testing.T) {
 	w.startAll()
 	a := w.sites["unit-a"]
 	k := w.keys("unit-a", 1)[0]
-	exec(t, a.db, "INSERT INTO orders SELECT seq, '"+k+"', seq, 'note' FROM seq_1_to_5000", "DELETE FROM orders WHERE id%2=0",
+	run(t, a.db, "INSERT INTO orders SELECT seq, '"+k+"', seq, 'note' FROM seq_1_to_5000", "DELETE FROM orders WHERE id%2=0",
 		"INSERT INTO orders VALUES (9001,'"+k+"',1,REPEAT('x',1000000))")
 	w.same(allOrders, "unit-a", "unit-b")
-	exec(t, a.db, "INSERT INTO orders SELECT seq, '"+k+"', seq, REPEAT('y',100) FROM seq_10001_to_40000")
+	run(t, a.db, "INSERT INTO orders SELECT seq, '"+k+"', seq, REPEAT('y',100) FROM seq_10001_to_40000")
 	w.stopped("unit-a", "unit-b", "more than 2097152 bytes")
 	w.sites["unit-b"].stop()
 	w.sites["unit-b"].cfg.GroupBytes = 0
@@ -270,7 +270,7 @@ func TestForeignTablesCannotStopALane(t *testing.T) {
 	w.startAll()
 	a := w.sites["unit-a"]
 	k := w.keys("unit-a", 1)[0]
-	exec(t, a.db, "INSERT INTO packed VALUES (1,REPEAT('x',100),REPEAT('y',1000))", "INSERT INTO heap VALUES (1)", "INSERT INTO versioned VALUES (1)",
+	run(t, a.db, "INSERT INTO packed VALUES (1,REPEAT('x',100),REPEAT('y',1000))", "INSERT INTO heap VALUES (1)", "INSERT INTO versioned VALUES (1)",
 		"DELETE FROM versioned", "SELECT NEXTVAL(seq)", "CREATE TABLE copied AS SELECT * FROM packed", "TRUNCATE heap", "DROP TABLE copied",
 		"FLUSH BINARY LOGS", "ANALYZE TABLE packed", "CREATE USER x@y")
 	w.order("unit-a", k, 1)
@@ -325,7 +325,7 @@ func (w *world) mendBySkipping(statement string) {
 	w.t.Helper()
 	position := query(w.t, w.sites["unit-a"].db, "SELECT @@gtid_binlog_pos")
 	unlogged(w.t, w.sites["unit-b"].db, statement)
-	exec(w.t, w.sites["unit-b"].db, "UPDATE atoll.lane SET gtid='"+position+"' WHERE lane='unit-a>unit-b'")
+	run(w.t, w.sites["unit-b"].db, "UPDATE atoll.lane SET gtid='"+position+"' WHERE lane='unit-a>unit-b'")
 	w.same(allOrders, "unit-a", "unit-b")
 	w.running("unit-a", "unit-b")
 }

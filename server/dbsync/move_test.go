@@ -149,7 +149,7 @@ func TestMoveAndBack(t *testing.T) {
 	if got := query(t, w.sites["unit-a"].db, "SELECT reason FROM atoll.parked ORDER BY id"); got != "written behind the CLOSE of move m2, which gave the key to unit-a\nthe key belongs to \"unit-a\", not to the unit that wrote it" {
 		t.Errorf("reasons: %s", got)
 	}
-	exec(t, w.sites["unit-b"].db, "DELETE FROM orders WHERE id IN (4,5)")
+	run(t, w.sites["unit-b"].db, "DELETE FROM orders WHERE id IN (4,5)")
 	w.parked("unit-a", "unit-b>unit-a", 4)
 	w.same(allOrders, "unit-a", "unit-b")
 }
@@ -207,7 +207,7 @@ func TestSwitchedMoveParksWhatStandsBehindItsClose(t *testing.T) {
 	if a := m2.acked("unit-b", "passed", "unit-a>unit-b"); a.Error == "" {
 		t.Errorf("a barrier passed over a parked row: %v", a)
 	}
-	exec(t, w.sites["unit-b"].db, "DELETE FROM atoll.parked")
+	run(t, w.sites["unit-b"].db, "DELETE FROM atoll.parked")
 	eventually(t, "the ack is clean", func() (bool, string) {
 		a := m2.ack("unit-b", "passed", "unit-a>unit-b")
 		return a != nil && a.Error == "", fmt.Sprint(a)
@@ -239,10 +239,10 @@ func TestLaggingLaneJudgesByThePlaceInTheLog(t *testing.T) {
 	w.order("unit-a", k[0], 1)
 	w.same(allOrders, "unit-a", "unit-b", "unit-c")
 	link.stall()
-	exec(t, w.sites["unit-a"].db, fmt.Sprintf("UPDATE orders SET amount=100 WHERE id=1"))
+	run(t, w.sites["unit-a"].db, fmt.Sprintf("UPDATE orders SET amount=100 WHERE id=1"))
 	w.order("unit-a", k[0], 2)
 	m := w.whole("m1", "unit-a", "unit-b", k)
-	exec(t, w.sites["unit-b"].db, "UPDATE orders SET amount=amount+1 WHERE id=1") // written with what unit-c has yet to see
+	run(t, w.sites["unit-b"].db, "UPDATE orders SET amount=amount+1 WHERE id=1") // written with what unit-c has yet to see
 	w.order("unit-b", k[0], 3)
 	w.same(allOrders, "unit-a", "unit-b")
 	eventually(t, "the new owner's lane waits at the third unit", func() (bool, string) {
@@ -362,7 +362,7 @@ func TestJoin(t *testing.T) {
 		d.Spec.Tables = append(slices.Clone(d.Spec.Tables), space.Table{Name: "late", Kind: space.TableUnit, Key: "buyer"})
 		s.Databases = []*space.Database{&d}
 	}, "unit-a")
-	exec(t, a.db, fmt.Sprintf("INSERT INTO atoll.token VALUES ('shop','',%d,'JOIN','unit-a',UTC_TIMESTAMP(6))", w.snap.Epoch), "INSERT INTO late VALUES (1,'"+k+"')")
+	run(t, a.db, fmt.Sprintf("INSERT INTO atoll.token VALUES ('shop','',%d,'JOIN','unit-a',UTC_TIMESTAMP(6))", w.snap.Epoch), "INSERT INTO late VALUES (1,'"+k+"')")
 	w.order("unit-a", k, 2)
 	eventually(t, "the lane waits for the snapshot", func() (bool, string) {
 		l := w.lane("unit-a", "unit-b")

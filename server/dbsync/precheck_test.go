@@ -30,8 +30,8 @@ func TestPrecheckNamesWhatToMend(t *testing.T) {
 		}
 	}
 	w := newWorld(t, 2, tables, statements...)
-	exec(t, w.sites["unit-b"].db, "CREATE TRIGGER twice BEFORE INSERT ON trig FOR EACH ROW SET NEW.buyer='x'")
-	exec(t, w.sites["unit-a"].db, "CREATE TRIGGER once BEFORE INSERT ON trig FOR EACH ROW SET NEW.buyer='x'",
+	run(t, w.sites["unit-b"].db, "CREATE TRIGGER twice BEFORE INSERT ON trig FOR EACH ROW SET NEW.buyer='x'")
+	run(t, w.sites["unit-a"].db, "CREATE TRIGGER once BEFORE INSERT ON trig FOR EACH ROW SET NEW.buyer='x'",
 		"SET GLOBAL binlog_row_metadata=MINIMAL", "SET GLOBAL binlog_format=MIXED", "SET GLOBAL binlog_row_image=NOBLOB")
 	w.start("unit-b")
 	w.stopped("unit-a", "unit-b", "no primary key")
@@ -63,13 +63,13 @@ func TestPrecheckNamesWhatToMend(t *testing.T) {
 		t.Log(strings.ReplaceAll(reason, "; ", "\n"))
 	}
 	// Mended, it runs without a restart.
-	exec(t, w.sites["unit-a"].db, "SET GLOBAL binlog_row_metadata=FULL", "SET GLOBAL binlog_format=ROW", "SET GLOBAL binlog_row_image=FULL")
+	run(t, w.sites["unit-a"].db, "SET GLOBAL binlog_row_metadata=FULL", "SET GLOBAL binlog_format=ROW", "SET GLOBAL binlog_row_image=FULL")
 	w.publish(func(s *space.Snapshot) {
 		d := *s.Databases[0]
 		d.Spec.Tables = slices.DeleteFunc(slices.Clone(tables), func(x space.Table) bool { return x.Name != "trig" })
 		s.Databases = []*space.Database{&d}
 	})
-	exec(t, w.sites["unit-b"].db, "DROP TRIGGER twice")
+	run(t, w.sites["unit-b"].db, "DROP TRIGGER twice")
 	w.running("unit-a", "unit-b")
 }
 
@@ -82,40 +82,40 @@ func TestDDLIsSurvived(t *testing.T) {
 		return "INSERT INTO orders VALUES (" + id + ",'" + k + "',1,NULL" + rest + ")"
 	}
 	const core = "SELECT id, buyer, amount, note FROM orders ORDER BY id"
-	exec(t, a.db, row("1", ""), "ALTER TABLE orders ADD COLUMN extra VARCHAR(20) NOT NULL DEFAULT 'it''s', ADD COLUMN n INT NULL, ADD COLUMN at DATETIME DEFAULT '2020-01-01'",
+	run(t, a.db, row("1", ""), "ALTER TABLE orders ADD COLUMN extra VARCHAR(20) NOT NULL DEFAULT 'it''s', ADD COLUMN n INT NULL, ADD COLUMN at DATETIME DEFAULT '2020-01-01'",
 		row("2", ",'it''s',NULL,'2020-01-01'"), "UPDATE orders SET amount=2 WHERE id=1")
 	w.same(core, "unit-a", "unit-b")
-	exec(t, a.db, row("3", ",'other',NULL,'2020-01-01'"))
+	run(t, a.db, row("3", ",'other',NULL,'2020-01-01'"))
 	w.stopped("unit-a", "unit-b", "has no column extra, and the source wrote something else than its default there")
-	exec(t, b.db, "ALTER TABLE orders ADD COLUMN n INT NULL, ADD COLUMN here INT NOT NULL DEFAULT 7, ADD COLUMN extra VARCHAR(20) NOT NULL DEFAULT 'it''s', ADD COLUMN at DATETIME DEFAULT '2020-01-01'")
+	run(t, b.db, "ALTER TABLE orders ADD COLUMN n INT NULL, ADD COLUMN here INT NOT NULL DEFAULT 7, ADD COLUMN extra VARCHAR(20) NOT NULL DEFAULT 'it''s', ADD COLUMN at DATETIME DEFAULT '2020-01-01'")
 	w.same("SELECT id, buyer, amount, note, extra, n, at FROM orders ORDER BY id", "unit-a", "unit-b")
 	// Columns may stand in another order, and go.
-	exec(t, a.db, "ALTER TABLE orders DROP COLUMN extra, MODIFY note LONGTEXT FIRST", "INSERT INTO orders (id,buyer,amount,note,n) VALUES (4,'"+k+"',1,'x',5)", "DELETE FROM orders WHERE id=3")
+	run(t, a.db, "ALTER TABLE orders DROP COLUMN extra, MODIFY note LONGTEXT FIRST", "INSERT INTO orders (id,buyer,amount,note,n) VALUES (4,'"+k+"',1,'x',5)", "DELETE FROM orders WHERE id=3")
 	w.same("SELECT id, buyer, amount, note, n FROM orders ORDER BY id", "unit-a", "unit-b")
 	if got := query(t, b.db, "SELECT extra, here FROM orders WHERE id=4"); got != "it's|7" {
 		t.Errorf("columns that only the target has: %s", got)
 	}
 	// A column that goes at the target while rows come.
-	exec(t, b.db, "ALTER TABLE orders DROP COLUMN n")
-	exec(t, a.db, "UPDATE orders SET amount=9, n=NULL WHERE id=4")
+	run(t, b.db, "ALTER TABLE orders DROP COLUMN n")
+	run(t, a.db, "UPDATE orders SET amount=9, n=NULL WHERE id=4")
 	w.same("SELECT id, buyer, amount, note FROM orders ORDER BY id", "unit-a", "unit-b")
 	// The key column under another name stops the lane; nothing is guessed.
-	exec(t, a.db, "ALTER TABLE orders CHANGE buyer who VARCHAR(40) COLLATE utf8mb4_bin NOT NULL", "UPDATE orders SET amount=10 WHERE id=4")
+	run(t, a.db, "ALTER TABLE orders CHANGE buyer who VARCHAR(40) COLLATE utf8mb4_bin NOT NULL", "UPDATE orders SET amount=10 WHERE id=4")
 	w.stopped("unit-a", "unit-b", "it has no column buyer, which the Database names as its key")
-	exec(t, a.db, "ALTER TABLE orders CHANGE who buyer VARCHAR(40) COLLATE utf8mb4_bin NOT NULL")
+	run(t, a.db, "ALTER TABLE orders CHANGE who buyer VARCHAR(40) COLLATE utf8mb4_bin NOT NULL")
 	w.stopped("unit-a", "unit-b", "it has no column buyer") // the row in between is still in the log
 	position := query(t, a.db, "SELECT @@gtid_binlog_pos")
 	unlogged(t, b.db, "UPDATE orders SET amount=10 WHERE id=4")
-	exec(t, b.db, "UPDATE atoll.lane SET gtid='"+position+"' WHERE lane='unit-a>unit-b'")
-	exec(t, a.db, "UPDATE orders SET amount=11 WHERE id=4")
+	run(t, b.db, "UPDATE atoll.lane SET gtid='"+position+"' WHERE lane='unit-a>unit-b'")
+	run(t, a.db, "UPDATE orders SET amount=11 WHERE id=4")
 	w.same("SELECT id, buyer, amount, note FROM orders ORDER BY id", "unit-a", "unit-b")
 	// Types that have grown at one side only: what fits passes, what does not
 	// stops the lane and is never cut.
-	exec(t, a.db, "ALTER TABLE orders MODIFY amount BIGINT NOT NULL", "UPDATE orders SET amount=12 WHERE id=4")
+	run(t, a.db, "ALTER TABLE orders MODIFY amount BIGINT NOT NULL", "UPDATE orders SET amount=12 WHERE id=4")
 	w.same("SELECT id, buyer, amount, note FROM orders ORDER BY id", "unit-a", "unit-b")
-	exec(t, a.db, "UPDATE orders SET amount=5000000000 WHERE id=4")
+	run(t, a.db, "UPDATE orders SET amount=5000000000 WHERE id=4")
 	w.stopped("unit-a", "unit-b", "Out of range value for column 'amount'")
-	exec(t, b.db, "ALTER TABLE orders MODIFY amount BIGINT NOT NULL")
+	run(t, b.db, "ALTER TABLE orders MODIFY amount BIGINT NOT NULL")
 	w.same("SELECT id, buyer, amount, note FROM orders ORDER BY id", "unit-a", "unit-b")
 }
 
@@ -124,11 +124,11 @@ func TestEnumMembersMustAgree(t *testing.T) {
 	w.startAll()
 	a, b := w.sites["unit-a"], w.sites["unit-b"]
 	k := w.keys("unit-a", 3)
-	exec(t, b.db, "ALTER TABLE e MODIFY v ENUM('a','b','c')")
-	exec(t, a.db, "INSERT INTO e VALUES ('"+k[0]+"','b','x,y')")
+	run(t, b.db, "ALTER TABLE e MODIFY v ENUM('a','b','c')")
+	run(t, a.db, "INSERT INTO e VALUES ('"+k[0]+"','b','x,y')")
 	w.same("SELECT * FROM e ORDER BY k", "unit-a", "unit-b")
-	exec(t, a.db, "ALTER TABLE e MODIFY v ENUM('b','a')", "INSERT INTO e VALUES ('"+k[1]+"','a','x')")
+	run(t, a.db, "ALTER TABLE e MODIFY v ENUM('b','a')", "INSERT INTO e VALUES ('"+k[1]+"','a','x')")
 	w.stopped("unit-a", "unit-b", "column v: its members are not those of the source, in the same order")
-	exec(t, b.db, "ALTER TABLE e MODIFY v ENUM('b','a')")
+	run(t, b.db, "ALTER TABLE e MODIFY v ENUM('b','a')")
 	w.same("SELECT * FROM e ORDER BY k", "unit-a", "unit-b")
 }

@@ -107,6 +107,25 @@ func TestTypes(t *testing.T) {
 	}
 }
 
+// TestPackedAndRotatedLog reads a log that is compressed, without checksums,
+// and cut into files.
+func TestPackedAndRotatedLog(t *testing.T) {
+	w := newWorld(t, 2, ordersTable, ddlOrders, ddlProducts, ddlStock)
+	a, k := w.sites["unit-a"], w.keys("unit-a", 1)[0]
+	run(t, a.db, "SET GLOBAL log_bin_compress=ON", "SET GLOBAL log_bin_compress_min_len=10", "SET GLOBAL binlog_checksum=NONE")
+	w.startAll()
+	for i := range 5 {
+		run(t, a.db, fmt.Sprintf("INSERT INTO orders SELECT seq+%d, '%s', seq, REPEAT('n',200) FROM seq_1_to_200", i*1000, k),
+			"UPDATE orders SET amount=amount+1", "DELETE FROM orders WHERE id%10=3", "FLUSH BINARY LOGS")
+		if i == 2 {
+			run(t, a.db, "SET GLOBAL binlog_checksum=CRC32")
+		}
+	}
+	if got := w.same(allOrders, "unit-a", "unit-b"); strings.Count(got, "\n") != 899 {
+		t.Errorf("%d rows", strings.Count(got, "\n")+1)
+	}
+}
+
 func keyable(ddl string) bool {
 	for _, no := range []string{"TEXT", "BLOB", "JSON", "POINT", "GEOMETRY", "VARCHAR(300)"} {
 		if strings.Contains(ddl, no) {

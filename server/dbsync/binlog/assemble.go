@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/go-mysql-org/go-mysql/mysql"
 	"github.com/go-mysql-org/go-mysql/replication"
 )
 
@@ -203,7 +202,7 @@ func queryText(body []byte, packed bool) (string, error) {
 	if !packed {
 		return string(c.b), nil
 	}
-	raw, err := mysql.DecompressMariadbData(c.b)
+	raw, err := unpack(c.b)
 	return string(raw), err
 }
 

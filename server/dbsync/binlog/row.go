@@ -1,10 +1,12 @@
 package binlog
 
 import (
+	"bytes"
+	"compress/zlib"
 	"encoding/binary"
+	"errors"
 	"fmt"
-
-	"github.com/go-mysql-org/go-mysql/mysql"
+	"io"
 )
 
 // rowsEvent is the frame of one rows event.
@@ -39,7 +41,7 @@ func decodeRows(e rowsEvent, t *Table) ([]Change, error) {
 		return nil, fmt.Errorf("rows of %s.%s: %w", t.Schema, t.Name, c.err)
 	}
 	if e.packed {
-		raw, err := mysql.DecompressMariadbData(c.b)
+		raw, err := unpack(c.b)
 		if err != nil {
 			return nil, fmt.Errorf("unpack rows of %s.%s: %w", t.Schema, t.Name, err)
 		}
@@ -66,6 +68,36 @@ func decodeRows(e rowsEvent, t *Table) ([]Change, error) {
 		out = append(out, ch)
 	}
 	return out, nil
+}
+
+// unpackedLimit bounds what a packed event may unpack to; a server writes none
+// larger than max_allowed_packet.
+const unpackedLimit = 1 << 30
+
+// unpack undoes MariaDB's log_bin_compress: a byte with the number of length
+// bytes, the length with its big end first, and a zlib stream.
+func unpack(b []byte) ([]byte, error) {
+	if len(b) == 0 || b[0]&0xf0 != 0x80 {
+		return nil, errors.New("unknown kind of packing")
+	}
+	n := int(b[0] & 7)
+	if n == 0 || n > 4 || len(b) < 1+n {
+		return nil, errShort
+	}
+	size := big(b[1 : 1+n])
+	if size > unpackedLimit {
+		return nil, fmt.Errorf("it would unpack to %d bytes", size)
+	}
+	r, err := zlib.NewReader(bytes.NewReader(b[1+n:]))
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	out, err := io.ReadAll(io.LimitReader(r, int64(size)+1))
+	if err == nil && uint64(len(out)) != size {
+		err = errShort
+	}
+	return out, err
 }
 
 func allSet(bits []byte, n int) bool {
