@@ -95,12 +95,24 @@ func (s *stream) run(from Position) error {
 		return fmt.Errorf("%w: %w", ErrLink, err)
 	}
 	_, err = events.GetEvent(s.ctx)
+	if s.ctx.Err() != nil {
+		s.awaitReader(events)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
 		return s.fail
 	}
 	return fmt.Errorf("%w: %w", ErrLink, err)
+}
+
+// awaitReader waits, for a bound, until the library's reading goroutine has
+// ended after a hang-up: its Close touches what that goroutine uses.
+func (s *stream) awaitReader(events *replication.BinlogStreamer) {
+	s.hangUp()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), s.src.Idle)
+	defer cancel()
+	_, _ = events.GetEvent(ctx) // its error is that of the closed link
 }
 
 // HandleEvent implements replication.EventHandler; it runs on the goroutine
