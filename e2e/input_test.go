@@ -47,14 +47,14 @@ func TestBadInput(t *testing.T) {
 	short("validate", "-f", filepath.Join(dir, "none.yaml")).wantOneLine(t, statusInvalid, "none.yaml")
 	short("planes", "--console", "http://127.0.0.1:1").wantOneLine(t, statusNoReach)
 	short("planes", "--console", "nowhere").wantOneLine(t, statusInvalid, "http://")
-	short("planes", "--dir", dir).wantOneLine(t, statusInvalid, "--console")
+	short("planes", "--dir", dir).wantOneLine(t, statusNoReach, "--console")
 	short("sandbox", "info", "--dir", dir).wantOneLine(t, statusNoReach, "sandbox up")
 	short("sandbox", "up", "--dir", dir, "--port-base", "80").wantOneLine(t, statusInvalid, "--port-base")
 	short("sandbox", "up", "--units", "9").wantOneLine(t, statusInvalid, "--units")
 	short("sandbox", "demo", "--seconds", "1").wantOneLine(t, statusInvalid, "--seconds")
 	short("sandbox", "demo", "--break", "everything").wantOneLine(t, statusInvalid, "no-fence")
 	short("nonsense").wantOneLine(t, statusInvalid)
-	short("app", "--unit", "u", "--console", "http://127.0.0.1:1", "--dsn", "not a dsn", "--listen", "127.0.0.1:0").wantOneLine(t, statusInvalid, "dsn")
+	short("app", "--unit", "u", "--console", "http://127.0.0.1:1", "--dsn", "not a dsn", "--listen", "127.0.0.1:0").wantOneLine(t, statusInvalid, "DSN")
 
 	l, err := net.Listen("tcp", "127.0.0.1:9950")
 	if err != nil {

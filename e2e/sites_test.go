@@ -48,7 +48,7 @@ func call(t *testing.T, in info, gateway, method, path string, body any) (int, m
 func buyerOf(t *testing.T, path, dir, unit string) string {
 	t.Helper()
 	for i := range 200 {
-		key := fmt.Sprintf("buyer%d", i)
+		key := fmt.Sprintf("%c%dbuyer", 'a'+i%26, i) // the first letters spread the buckets most
 		r := run(t, time.Minute, path, "explain", "--dir", dir, "--space", "shop", "--rule", "1003", "--key", key, "-o", "json")
 		r.want(t, statusDone, "explain")
 		var e struct {
@@ -96,6 +96,23 @@ func wholeFlow(t *testing.T, in info, gateway, user, clientID string) {
 	}
 }
 
+// awaitOrder places orders until one is done: a unit that heard no console
+// for longer than its lease takes no writes before it has heard one.
+func awaitOrder(t *testing.T, in info, gateway, user string) {
+	t.Helper()
+	limit := time.Now().Add(20 * time.Second)
+	for n := 0; ; n++ {
+		status, answer, _ := call(t, in, gateway, http.MethodPost, "/order?user="+user,
+			map[string]any{"client_id": fmt.Sprintf("await-%d-%d", limit.UnixNano(), n), "product": "p01", "qty": 1})
+		if status == http.StatusCreated {
+			return
+		}
+		if time.Now().After(limit) {
+			t.Fatalf("no order within 20 s: %d %v", status, answer)
+		}
+	}
+}
+
 // TestSandbox is one sandbox through what a newcomer does with it, then a
 // site that stands still, then its end.
 func TestSandbox(t *testing.T) {
@@ -109,9 +126,13 @@ func TestSandbox(t *testing.T) {
 	t.Run("commands", func(t *testing.T) { commands(t, path, dir) })
 	t.Run("stopped site", func(t *testing.T) { stoppedSite(t, in, b) })
 	t.Run("cut", func(t *testing.T) {
+		awaitOrder(t, in, in.Units[0].Gateway, a) // its leases ended while it stood still
 		run(t, time.Minute, path, "sandbox", "cut", "unit-b", "--dir", dir).want(t, statusDone, "cut")
+		defer func() {
+			run(t, time.Minute, path, "sandbox", "heal", "unit-b", "--dir", dir).want(t, statusDone, "heal")
+			awaitOrder(t, in, in.Units[1].Gateway, b)
+		}()
 		wholeFlow(t, in, in.Units[0].Gateway, a, "cut-a")
-		run(t, time.Minute, path, "sandbox", "heal", "unit-b", "--dir", dir).want(t, statusDone, "heal")
 	})
 	t.Run("move", func(t *testing.T) { moveThereAndBack(t, path, dir) })
 	run(t, time.Minute, path, "sandbox", "down", "--dir", dir).want(t, statusDone, "down")
