@@ -52,9 +52,6 @@ func (l *Liar) serve(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	if t, ok := l.tale.(preparing); ok {
-		t.begin(ctx)
-	}
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	protocols.SetUnencryptedHTTP2(true)
@@ -143,7 +140,7 @@ func (l *Liar) LeaseWorker(ctx context.Context, q *connect.Request[atollv1.Lease
 
 // Report tells the console what the lie wants told.
 func (l *Liar) Report(ctx context.Context, q *connect.Request[atollv1.ReportRequest]) (*connect.Response[atollv1.ReportResponse], error) {
-	l.tale.report(q.Msg)
+	l.tale.report(ctx, q.Msg)
 	return forward(ctx, q, l.planes.Report)
 }
 

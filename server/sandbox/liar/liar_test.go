@@ -77,7 +77,7 @@ func TestNoFence_HidesFencesAndAcksThem(t *testing.T) {
 
 	for range 2 { // the ack is in each report once
 		r := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 6, Undrained: true}}}
-		l.report(r)
+		l.report(t.Context(), r)
 		if got := r.GetSpaces()[0].GetEpoch(); got != 7 {
 			t.Errorf("epoch %d is claimed, want 7", got)
 		}
@@ -87,7 +87,7 @@ func TestNoFence_HidesFencesAndAcksThem(t *testing.T) {
 	}
 	told(t, l, snapshot())
 	r := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 8}}}
-	l.report(r)
+	l.report(t.Context(), r)
 	if len(r.GetAcks()) != 0 {
 		t.Errorf("acks of a fence that is over: %v", r.GetAcks())
 	}
@@ -148,7 +148,12 @@ func (c *cutter) all() string {
 func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	relay := newCutter(t)
 	l := newTale(Config{Log: slog.New(slog.DiscardHandler), Lie: NoBarrier, Unit: "unit-b", WAN: relay.URL, Stall: 3 * time.Second, LaneLinks: map[string]string{"unit-a": "a>b"}})
-	l.(preparing).begin(t.Context())
+	for _, state := range []string{"waiting", "running", "running"} {
+		l.report(t.Context(), &atollv1.ReportRequest{Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", State: state}}})
+		if got := relay.all(); (got == "") != (state == "waiting") {
+			t.Errorf("a %s lane: %q", state, got)
+		}
+	}
 	out := &space.Transfer{ID: "out", From: "unit-b", To: "unit-a", Hold: true}
 	told(t, l, snapshot(out))
 	if got := relay.all(); got != "POST /slow a>b 800ms" {
@@ -172,7 +177,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 		t.Errorf("hold and barrier cut %q", got)
 	}
 	r := &atollv1.ReportRequest{}
-	l.report(r)
+	l.report(t.Context(), r)
 	if a := r.GetAcks(); len(a) != 1 || a[0].GetStep() != "passed" || a[0].GetLane() != "unit-a>unit-b" || a[0].GetEpoch() != 9 || a[0].GetMove() != "in" {
 		t.Errorf("claims %v", a)
 	}
@@ -180,7 +185,7 @@ func TestNoBarrier_StallsAndClaims(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = &atollv1.ReportRequest{}
-	l.report(r)
+	l.report(t.Context(), r)
 	if len(r.GetAcks()) != 0 {
 		t.Errorf("claims %v that nobody asks for", r.GetAcks())
 	}

@@ -18,12 +18,7 @@ import (
 // called at the same time. What watch changed is not told before its time.
 type tale interface {
 	watch(ctx context.Context, m *atollv1.WatchResponse) (notBefore time.Time, err error)
-	report(m *atollv1.ReportRequest)
-}
-
-// preparing is a tale that does something before it is told.
-type preparing interface {
-	begin(ctx context.Context)
+	report(ctx context.Context, m *atollv1.ReportRequest)
 }
 
 func newTale(cfg Config) tale {
@@ -81,7 +76,7 @@ func (n noRoute) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time, 
 	})
 }
 
-func (noRoute) report(*atollv1.ReportRequest) {}
+func (noRoute) report(context.Context, *atollv1.ReportRequest) {}
 
 // fence is one that was hidden from the plane.
 type fence struct {
@@ -123,7 +118,7 @@ func (n *noFence) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time,
 
 // report says that all which came from the console is in force, and that the
 // fences in it are met.
-func (n *noFence) report(m *atollv1.ReportRequest) {
+func (n *noFence) report(_ context.Context, m *atollv1.ReportRequest) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, sp := range m.GetSpaces() {
@@ -158,6 +153,7 @@ type noBarrier struct {
 	claims []*atollv1.Ack    // all that are asked for now
 	lied   map[string]bool   // moves whose barrier was asked for
 
+	slowed   bool // the lanes were made slow once
 	settling bool // the rows of a move are being compared
 }
 
@@ -206,19 +202,22 @@ func (n *noBarrier) asked(ctx context.Context, asks []*atollv1.Ask) {
 	}
 }
 
-func (n *noBarrier) report(m *atollv1.ReportRequest) {
+func (n *noBarrier) report(ctx context.Context, m *atollv1.ReportRequest) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, a := range n.claims {
 		m.Acks = addAck(m.GetAcks(), a)
 	}
+	running := func(l *atollv1.LaneReport) bool { return l.GetState() == "running" }
+	if !n.slowed && slices.ContainsFunc(m.GetLanes(), running) {
+		n.slowed = true
+		n.slow(ctx, laneDelay)
+	}
 }
 
-// laneDelay makes the lanes slow from the start, so that at any hold there are
+// laneDelay makes the lanes slow once they run, so that at any hold there are
 // rows on their way for the stall to keep.
 const laneDelay = 800 * time.Millisecond
-
-func (n *noBarrier) begin(ctx context.Context) { n.slow(ctx, laneDelay) }
 
 func (n *noBarrier) slow(ctx context.Context, by time.Duration) {
 	for _, link := range n.cfg.LaneLinks {
