@@ -42,6 +42,7 @@ type book struct {
 	table  *route.Table
 	moves  []*space.Transfer // known ones
 	tokens []*token          // passed ones, in order
+	coming *space.Transfer   // of a BARRIER that is the last token passed: its OPEN is still ahead, or never comes
 	ahead  []*space.Transfer // moves that the document shows and the lane has yet to come to, in order
 }
 
@@ -55,11 +56,14 @@ func newBook(origin string, v *route.View, kept []*space.Transfer, passed []*tok
 		}
 	}
 	for _, t := range passed {
-		if t.space == v.Snapshot.Space && (t.kind == sitedb.TokenClose || t.kind == sitedb.TokenOpen) {
+		if t.space == v.Snapshot.Space {
 			b.tokens = append(b.tokens, t)
 		}
 	}
 	slices.SortStableFunc(b.tokens, func(a, c *token) int { return cmp.Compare(a.seq, c.seq) })
+	if n := len(b.tokens); n > 0 && b.tokens[n-1].kind == sitedb.TokenBarrier {
+		b.coming = b.tokens[n-1].transfer
+	}
 	// Tokens of moves that have left the snapshot are in the document; they only
 	// matter behind one that has not.
 	first := slices.IndexFunc(b.tokens, func(t *token) bool { return find(b.moves, t.move) != nil })
@@ -114,6 +118,9 @@ type judgement struct {
 // document shows what it said.
 func (b *book) judge(rule, key string) judgement {
 	d := b.table.DecideKey(rule, key)
+	if m := b.coming; m != nil && m.Rule == rule && m.To == b.origin && route.Contains(m.Keys, d) {
+		return judgement{verdict: foreign, unit: m.From}
+	}
 	for _, t := range slices.Backward(b.tokens) {
 		m, live := find(b.moves, t.move), true
 		if m == nil {
@@ -122,7 +129,7 @@ func (b *book) judge(rule, key string) judgement {
 		if m == nil || m.Rule != rule || !route.Contains(m.Keys, d) {
 			continue
 		}
-		if t.kind == sitedb.TokenOpen && m.To != b.origin || t.kind == sitedb.TokenClose && m.From != b.origin {
+		if t.kind == sitedb.TokenBarrier || t.kind == sitedb.TokenOpen && m.To != b.origin || t.kind == sitedb.TokenClose && m.From != b.origin {
 			continue
 		}
 		if !live {

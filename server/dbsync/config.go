@@ -36,7 +36,7 @@ const (
 	checkpointEvery = time.Second            // an idle lane stores its position
 	retryFirst      = 100 * time.Millisecond // after a failure that may pass
 	retryMost       = 2 * time.Second
-	retryRefused    = 5 * time.Second // after one that somebody has to mend
+	retryRefused    = 2 * time.Second // after one that somebody has to mend
 )
 
 func (c *Config) fill() {

@@ -329,3 +329,73 @@ func (w *world) mendBySkipping(statement string) {
 	w.same(allOrders, "unit-a", "unit-b")
 	w.running("unit-a", "unit-b")
 }
+
+// TestTwoSpacesOnTheSameServers adds a second space, with schemas of other
+// names, while the first one's lane runs; one lane carries both.
+func TestTwoSpacesOnTheSameServers(t *testing.T) {
+	w := newWorld(t, 2, ordersTable, ddlOrders, ddlProducts, ddlStock)
+	w.startAll()
+	a, b, k := w.sites["unit-a"], w.sites["unit-b"], w.keys("unit-a", 1)[0]
+	w.order("unit-a", k, 1)
+	run(t, a.db, "CREATE DATABASE pay_a", "CREATE TABLE pay_a.orders (id INT PRIMARY KEY, who BIGINT NOT NULL)")
+	run(t, b.db, "CREATE DATABASE pay_b", "CREATE TABLE pay_b.orders (id INT PRIMARY KEY, who BIGINT NOT NULL)")
+	doc := *w.snap.Document
+	doc.Metadata.Name, doc.Spec.Code = "pay", "pay"
+	db := *w.snap.Databases[0]
+	db.Spec.Space, db.Spec.Tables = "pay", []space.Table{{Name: "orders", Kind: space.TableUnit, Key: "who"}}
+	db.Spec.Sources = []space.DataSource{db.Spec.Sources[0], db.Spec.Sources[1]}
+	db.Spec.Sources[0].Database, db.Spec.Sources[1].Database = "pay_a", "pay_b"
+	second := &space.Snapshot{Space: "pay", Epoch: 40, Document: &doc, Databases: []*space.Database{&db}}
+	for _, st := range w.sites {
+		if err := st.sync.Install(context.Background(), second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.running("unit-a", "unit-b")
+	id := 0
+	for i := range 1000 {
+		if w.owner(fmt.Sprint(i)) == "unit-a" {
+			id++
+			run(t, a.db, fmt.Sprintf("INSERT INTO pay_a.orders VALUES (%d,%d)", id, i))
+		}
+	}
+	w.order("unit-a", k, 2)
+	eventually(t, "rows of the second space", func() (bool, string) {
+		got := query(t, b.db, "SELECT COUNT(*), MAX(id) FROM pay_b.orders")
+		return got == fmt.Sprintf("%d|%d", id, id), got
+	})
+	w.same(allOrders, "unit-a", "unit-b")
+	var spaces []string
+	for _, l := range w.report("unit-b").Lanes {
+		spaces = append(spaces, l.Space)
+	}
+	if fmt.Sprint(spaces) != "[pay shop]" {
+		t.Errorf("lanes are reported for %v", spaces)
+	}
+}
+
+// TestSettleCompares finds what differs, whatever the primary key is made of.
+func TestSettleCompares(t *testing.T) {
+	ddl := []string{
+		"CREATE TABLE two (buyer VARCHAR(20) COLLATE utf8mb4_bin NOT NULL, n BIGINT UNSIGNED, v DECIMAL(10,3), PRIMARY KEY (n, buyer))",
+		"CREATE TABLE odd (at DATETIME(6), b VARBINARY(10), s VARCHAR(10) CHARACTER SET latin1, e ENUM('x','y'), buyer VARCHAR(20) NOT NULL, v BLOB, f DOUBLE, PRIMARY KEY (e, at, s, b))",
+	}
+	tables := []space.Table{{Name: "two", Kind: space.TableUnit, Key: "buyer"}, {Name: "odd", Kind: space.TableUnit, Key: "buyer"}}
+	w := newWorld(t, 2, tables, ddl...)
+	w.sites["unit-b"].cfg.Settle = 300 * time.Millisecond
+	w.startAll()
+	a, b, k := w.sites["unit-a"], w.sites["unit-b"], w.keys("unit-a", 2)
+	run(t, a.db, "INSERT INTO two SELECT '"+k[0]+"', seq, seq/7 FROM seq_1_to_5000", "INSERT INTO two SELECT '"+k[1]+"', seq, 1 FROM seq_1_to_3000",
+		"INSERT INTO odd SELECT '2024-01-01'+INTERVAL seq SECOND, UNHEX(HEX(seq)), 'é', IF(seq%2,'x','y'), '"+k[0]+"', X'00ff', seq/3 FROM seq_1_to_3000")
+	w.same("SELECT COUNT(*), SUM(v) FROM two", "unit-a", "unit-b")
+	w.same("SELECT COUNT(*), SUM(f) FROM odd", "unit-a", "unit-b")
+	m := w.whole("m1", "unit-a", "unit-b", k[:1])
+	unlogged(t, b.db, "UPDATE two SET v=v+0.001 WHERE n=4321 AND buyer='"+k[0]+"'", "DELETE FROM two WHERE n=2000 AND buyer='"+k[0]+"'",
+		"DELETE FROM two WHERE n=1 AND buyer='"+k[1]+"'", // not of the move
+		"UPDATE odd SET v=X'00fe' WHERE f=100", "INSERT INTO odd VALUES ('2030-01-01',X'27',\"'\",'y','"+k[0]+"',NULL,NULL)")
+	m.ask("settle")
+	s := m.acked("unit-b", "settled", "")
+	if s.Figures["rows_compared"] != 5000+3000+1 || s.Figures["rows_different"] != 4 {
+		t.Errorf("settled: %v", s)
+	}
+}

@@ -208,7 +208,8 @@ func (m *model) advance() {
 }
 
 // settleMoves drops moves from the snapshot: in harsh mode any that is over,
-// else those whose tokens every lane has passed.
+// else those that every lane out of their two units has acked, as the mover
+// does.
 func (m *model) settleMoves() {
 	m.publish(func(s *space.Snapshot) {
 		s.Moves = slices.DeleteFunc(s.Moves, func(t *space.Transfer) bool {
@@ -221,7 +222,7 @@ func (m *model) everybodyPassed(t *space.Transfer) bool {
 	for _, u := range m.units {
 		for _, l := range m.planes[u].lanes {
 			if l.origin == t.From && !l.hasLocked(tokenID{"shop", t.ID, t.FenceEpoch, sitedb.TokenClose}) ||
-				l.origin == t.To && t.Outcome == space.OutcomeSwitched && !l.hasLocked(tokenID{"shop", t.ID, t.FenceEpoch, sitedb.TokenOpen}) {
+				l.origin == t.To && !l.hasLocked(tokenID{"shop", t.ID, t.FenceEpoch, sitedb.TokenBarrier}) {
 				return false
 			}
 		}
@@ -281,7 +282,29 @@ func (m *model) learn(unit string) {
 	m.say("%s learns epoch %d", unit, m.old[i].Epoch)
 }
 
+// restart gives a plane a new life: with its snapshot and the tokens that its
+// lanes have passed, and, where moves leave the snapshot early, what it keeps.
+func (m *model) restart(unit string) {
+	old := m.planes[unit]
+	s, err := New(old.cfg)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.planes[unit] = s
+	m.install(unit, old.views["shop"].Snapshot)
+	for name, l := range s.lanes {
+		l.passed, l.loaded = old.lanes[name].passed, true
+		if m.harsh {
+			l.keepLocked("shop", old.lanes[name].kept["shop"])
+		}
+	}
+	m.say("%s starts anew", unit)
+}
+
 func (m *model) step() {
+	if m.random.IntN(40) == 0 {
+		m.restart(m.units[m.random.IntN(3)])
+	}
 	from, to := m.units[m.random.IntN(3)], m.units[m.random.IntN(3)]
 	switch m.random.IntN(10) {
 	case 0, 1:

@@ -19,11 +19,13 @@ func TestPrecheckNamesWhatToMend(t *testing.T) {
 		"vers":    "CREATE TABLE vers (id INT PRIMARY KEY, buyer VARCHAR(20)) WITH SYSTEM VERSIONING",
 		"packed":  "CREATE TABLE packed (id INT PRIMARY KEY, buyer VARCHAR(20), v TEXT COMPRESSED)",
 		"part":    "CREATE TABLE part (id VARCHAR(100), buyer VARCHAR(20), PRIMARY KEY (id(10)))",
+		"money":   "CREATE TABLE money (id INT PRIMARY KEY, buyer DECIMAL(10,2))",
+		"latin":   "CREATE TABLE latin (id INT PRIMARY KEY, buyer VARCHAR(20) CHARACTER SET latin1)",
 		"trig":    "CREATE TABLE trig (id INT PRIMARY KEY, buyer VARCHAR(20))",
 	}
 	var tables []space.Table
 	var statements []string
-	for _, name := range []string{"nokey", "nocol", "parent", "child", "odd-one", "aria", "vers", "packed", "part", "trig", "gone"} {
+	for _, name := range []string{"nokey", "nocol", "parent", "child", "odd-one", "aria", "vers", "packed", "part", "money", "latin", "trig", "gone"} {
 		tables = append(tables, space.Table{Name: name, Kind: space.TableUnit, Key: "buyer"})
 		if ddl[name] != "" {
 			statements = append(statements, ddl[name])
@@ -49,6 +51,7 @@ func TestPrecheckNamesWhatToMend(t *testing.T) {
 		"table shop.vers: it is a system versioned",
 		"table shop.packed: column v is COMPRESSED",
 		"table shop.part: its primary key holds only the start of column id",
+		"table shop.money: its key buyer is a decimal(10,2)", "table shop.latin: its key buyer is a varchar(20)",
 		"table shop.trig: trigger twice would fire again",
 		"table shop.gone is not at the source", "table shop.gone is not at the target",
 	} {

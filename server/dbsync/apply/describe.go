@@ -254,10 +254,29 @@ func (d *Description) Troubles(key string, target bool) []string {
 			out = append(out, fmt.Sprintf("table %s.%s: %s", d.Schema, d.Name, t.text))
 		}
 	}
-	if key != "" && d.Column(key) == nil {
+	if key == "" {
+		return out
+	}
+	if c := d.Column(key); c == nil {
 		out = append(out, fmt.Sprintf("table %s.%s: it has no column %s, which the Database names as its key (add it, or mend the Database)", d.Schema, d.Name, key))
+	} else if !c.routable() {
+		out = append(out, fmt.Sprintf("table %s.%s: its key %s is a %s, whose values are not one text everywhere (use an integer, or CHAR or VARCHAR in utf8mb4)", d.Schema, d.Name, key, c.FullType))
 	}
 	return out
+}
+
+// routable tells whether the proxy's text of a key and the log's are surely
+// the same.
+func (c *ColumnInfo) routable() bool {
+	switch c.Type {
+	case "tinyint", "smallint", "mediumint", "int", "bigint":
+		return true
+	case "char", "varchar":
+		return c.Charset == "utf8mb4" || c.Charset == "utf8mb3" || c.Charset == "ascii"
+	case "varbinary":
+		return true
+	}
+	return false
 }
 
 // CheckSource says what keeps a server's binary log from being carried, each
