@@ -148,10 +148,10 @@ func (c *cutter) all() string {
 func TestNoBarrier_StallsAndClaims(t *testing.T) {
 	relay := newCutter(t)
 	l := newTale(Config{Log: slog.New(slog.DiscardHandler), Lie: NoBarrier, Unit: "unit-b", WAN: relay.URL, Stall: 3 * time.Second, LaneLinks: map[string]string{"unit-a": "a>b"}})
-	for _, state := range []string{"waiting", "running", "running"} {
-		l.report(t.Context(), &atollv1.ReportRequest{Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", State: state}}})
-		if got := relay.all(); (got == "") != (state == "waiting") {
-			t.Errorf("a %s lane: %q", state, got)
+	for _, rows := range []int64{0, warmRows, warmRows + 1} {
+		l.report(t.Context(), &atollv1.ReportRequest{Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", Rows: rows}}})
+		if got := relay.all(); (got == "") != (rows == 0) {
+			t.Errorf("a lane that has carried %d rows: %q", rows, got)
 		}
 	}
 	out := &space.Transfer{ID: "out", From: "unit-b", To: "unit-a", Hold: true}

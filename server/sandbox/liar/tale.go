@@ -208,16 +208,20 @@ func (n *noBarrier) report(ctx context.Context, m *atollv1.ReportRequest) {
 	for _, a := range n.claims {
 		m.Acks = addAck(m.GetAcks(), a)
 	}
-	running := func(l *atollv1.LaneReport) bool { return l.GetState() == "running" }
-	if !n.slowed && slices.ContainsFunc(m.GetLanes(), running) {
+	warm := func(l *atollv1.LaneReport) bool { return l.GetRows() >= warmRows }
+	if !n.slowed && slices.ContainsFunc(m.GetLanes(), warm) {
 		n.slowed = true
 		n.slow(ctx, laneDelay)
 	}
 }
 
-// laneDelay makes the lanes slow once they run, so that at any hold there are
-// rows on their way for the stall to keep.
-const laneDelay = 800 * time.Millisecond
+// laneDelay makes a lane slow, so that at any hold there are rows on their way
+// for the stall to keep. It does so once the lane has carried warmRows: its
+// first steps take many round trips.
+const (
+	laneDelay = 800 * time.Millisecond
+	warmRows  = 100
+)
 
 func (n *noBarrier) slow(ctx context.Context, by time.Duration) {
 	for _, link := range n.cfg.LaneLinks {
