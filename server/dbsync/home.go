@@ -85,6 +85,7 @@ func (s *Sync) homeSession(ctx context.Context, at server) error {
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.beats(gctx, db) })
 	g.Go(func() error { return s.clerk(gctx, db) })
+	g.Go(func() error { return s.keeper(gctx, db) })
 	g.Go(func() error { return s.settler(gctx, at) })
 	return g.Wait()
 }
@@ -115,9 +116,6 @@ const parkedEvery = time.Second
 // life wrote.
 func (s *Sync) clerk(ctx context.Context, db *sql.DB) error {
 	looked := map[ackID]bool{}
-	based := map[baseKey]int64{}
-	timer := time.NewTicker(parkedEvery)
-	defer timer.Stop()
 	for {
 		next := s.changed.next()
 		for _, m := range s.involved() {
@@ -133,6 +131,22 @@ func (s *Sync) clerk(ctx context.Context, db *sql.DB) error {
 				return err
 			}
 		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// keeper stores bases and reads parked rows. It stands apart from the clerk: a
+// move waits for tokens, and for nothing else here.
+func (s *Sync) keeper(ctx context.Context, db *sql.DB) error {
+	based := map[baseKey]int64{}
+	timer := time.NewTicker(parkedEvery)
+	defer timer.Stop()
+	for {
+		next := s.changed.next()
 		if err := s.storeBases(ctx, db, based); err != nil {
 			return err
 		}

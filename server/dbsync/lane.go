@@ -202,7 +202,7 @@ func (l *lane) session(ctx context.Context, spec *laneSpec) error {
 	if err := l.load(ctx, target); err != nil {
 		return err
 	}
-	source, err := open(spec.Source, 4)
+	source, err := openWithin(spec.Source, 4, 2*l.s.cfg.Idle)
 	if err != nil {
 		return err
 	}
@@ -261,10 +261,14 @@ func readPassword(file string) (string, error) {
 	return strings.TrimRight(string(b), "\r\n"), nil
 }
 
-func open(s server, connections int) (*sql.DB, error) {
+func open(s server, connections int) (*sql.DB, error) { return openWithin(s, connections, 0) }
+
+// openWithin bounds what a statement may take: over a link that hangs the
+// default would be long.
+func openWithin(s server, connections int, limit time.Duration) (*sql.DB, error) {
 	password, err := readPassword(s.PasswordFile)
 	if err != nil {
 		return nil, err
 	}
-	return apply.Open(apply.Server{Addr: s.Addr, User: s.User, Password: password}, connections)
+	return apply.Open(apply.Server{Addr: s.Addr, User: s.User, Password: password, Timeout: limit}, connections)
 }

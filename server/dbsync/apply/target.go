@@ -40,6 +40,7 @@ type Server struct {
 	Addr     string // host:port
 	User     string
 	Password string
+	Timeout  time.Duration // of one statement; a minute when zero
 }
 
 // Open makes a pool for a server's own side of things: utf8mb4, UTC, several
@@ -48,7 +49,11 @@ func Open(s Server, connections int) (*sql.DB, error) {
 	c := mysql.NewConfig()
 	c.User, c.Passwd, c.Net, c.Addr = s.User, s.Password, "tcp", s.Addr
 	c.MultiStatements, c.ClientFoundRows, c.InterpolateParams = true, true, true
-	c.Timeout, c.ReadTimeout, c.WriteTimeout = 5*time.Second, 60*time.Second, 60*time.Second
+	limit := s.Timeout
+	if limit == 0 {
+		limit = time.Minute
+	}
+	c.Timeout, c.ReadTimeout, c.WriteTimeout = 5*time.Second, limit, limit
 	c.MaxAllowedPacket = 1 << 30
 	c.Logger = log.New(io.Discard, "", 0)
 	if err := c.Apply(mysql.Charset("utf8mb4", "utf8mb4_bin")); err != nil {
