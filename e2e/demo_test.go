@@ -74,14 +74,17 @@ func (r report) wantPass(t *testing.T, res result) {
 }
 
 // TestDemo_RaceBuilt runs every process with the race detector, under a small
-// load, since it slows them five- to tenfold.
+// load, since it slows them five- to tenfold; its write pause says nothing.
 func TestDemo_RaceBuilt(t *testing.T) {
-	rep, res := demo(t, program(t, "atoll-race"), "--seconds", "40", "--rate", "20", "--canaries", "4")
+	rep, res := demo(t, program(t, "atoll-race"), "--seconds", "40", "--rate", "20", "--canaries", "4", "--pause-max", "5s")
 	rep.wantPass(t, res)
 }
 
+// TestDemo_Plain keeps to the verdict's bound of the write pause with room to
+// spare: a shorter way between the sites and fewer canaries than the demo, so
+// that a busy machine does not decide.
 func TestDemo_Plain(t *testing.T) {
-	rep, res := demo(t, program(t, "atoll"), "--seconds", "40", "--rate", "150")
+	rep, res := demo(t, program(t, "atoll"), "--seconds", "40", "--rate", "80", "--canaries", "8", "--wan-rtt", "10ms")
 	rep.wantPass(t, res)
 	t.Logf("%d orders acknowledged, %d groups checked, %d transactions ended by fences, moves %+v", rep.OrdersAcked, rep.GroupsChecked, rep.TxKilled, rep.Moves)
 }

@@ -13,7 +13,7 @@ import (
 // key columns and the unique indexes. Trouble names listed tables and key
 // columns that the server does not have; nothing of such a table is proven
 // until they are there.
-func readTables(ctx context.Context, s *source, d *space.Database) (tables map[string]prove.Table, trouble []string, err error) {
+func readTables(ctx context.Context, s *source, d *space.Database, center bool) (tables map[string]prove.Table, trouble []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
 	if err := checkLexing(ctx, s); err != nil {
@@ -31,7 +31,7 @@ func readTables(ctx context.Context, s *source, d *space.Database) (tables map[s
 	for _, t := range d.Spec.Tables {
 		p := prove.Table{Kind: t.Kind, ReadsOwner: t.Reads == space.ReadsOwner}
 		found, ok := columns[t.Name]
-		if !ok {
+		if !ok && (center || t.Kind != space.TableCenter) { // a center table is in the center only
 			trouble = append(trouble, fmt.Sprintf("table %s is not in %s", t.Name, s.database))
 		}
 		if t.Kind == space.TableUnit {

@@ -86,7 +86,7 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	if err := p.join(ctx, next.home, v.Snapshot.Epoch, d, last); err != nil {
 		return err
 	}
-	if next.tables, next.trouble, err = readTables(ctx, next.home, d); err != nil {
+	if next.tables, next.trouble, err = readTables(ctx, next.home, d, p.isCenter(v)); err != nil {
 		return err
 	}
 	if last != nil && last.home == next.home {

@@ -31,9 +31,9 @@ func (f *TrafficFlags) validate() error {
 	return nil
 }
 
-func (f *TrafficFlags) run(ctx context.Context, info *sandbox.Info, moves bool, out *Output) error {
+func (f *TrafficFlags) run(ctx context.Context, info *sandbox.Info, moves bool, pauseMax time.Duration, out *Output) error {
 	report, err := demo.Run(ctx, demo.Config{
-		Info: info, Duration: time.Duration(f.Seconds) * time.Second, Rate: f.Rate, Canaries: f.Canaries, Seed: f.Seed, Moves: moves,
+		Info: info, Duration: time.Duration(f.Seconds) * time.Second, Rate: f.Rate, Canaries: f.Canaries, Seed: f.Seed, Moves: moves, PauseMax: pauseMax,
 		Break: info.Break, WANRTT: time.Duration(info.WAN.RTTMs) * time.Millisecond, Report: f.Report,
 		Out: out.Stderr, Terminal: isTerminal(out.Stderr),
 	})
@@ -66,7 +66,7 @@ func (c *SandboxLoadCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return sandboxError(err)
 	}
-	return c.run(ctx, info, false, out)
+	return c.run(ctx, info, false, 0, out)
 }
 
 // SandboxDemoCmd brings a sandbox up, runs load and two moves over it, judges,
@@ -76,6 +76,7 @@ type SandboxDemoCmd struct {
 	Dir      string        `default:".atoll/demo" help:"Directory of the sandbox; what a former demo left there is removed."`
 	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
 	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
+	PauseMax time.Duration `default:"1s" help:"Write pause p99 at which the verdict is fail."`
 	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row or no-route."`
 	Keep     bool          `help:"Leave the sandbox running."`
 }
@@ -102,7 +103,7 @@ func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
 	if !c.Keep {
 		defer func() { err = errors.Join(err, c.down(ctx)) }()
 	}
-	return c.run(ctx, info, true, out)
+	return c.run(ctx, info, true, c.PauseMax, out)
 }
 
 // down stops the sandbox also when ctx has ended by Ctrl-C.

@@ -21,9 +21,10 @@ type Config struct {
 	Info     *sandbox.Info
 	Duration time.Duration
 	Rate     float64
-	Canaries int    // 20 when zero
-	Moves    bool   // move a share of the buckets to the second unit and back
-	Break    string // the negative control at work, "" for none
+	Canaries int           // 20 when zero
+	PauseMax time.Duration // DefaultPause when zero
+	Moves    bool          // move a share of the buckets to the second unit and back
+	Break    string        // the negative control at work, "" for none
 	WANRTT   time.Duration
 	Report   string // file to write, "" for none
 	Seed     uint64 // 0: a random one
@@ -40,6 +41,7 @@ const (
 	movePercent  = 30
 	lanePatience = 30 * time.Second
 	rowPatience  = 15 * time.Second
+	movePatience = 30 * time.Second // for a move that is under way when the load ends
 )
 
 // run is one demo on its way.
@@ -61,6 +63,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Seed == 0 {
 		cfg.Seed = rand.Uint64()
 	}
+	if cfg.PauseMax == 0 {
+		cfg.PauseMax = DefaultPause
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -79,7 +84,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Moves {
 		wanted = 2
 	}
-	r.report.judge(wanted)
+	r.report.judge(wanted, cfg.PauseMax)
 	r.screen.verdict(&r.report)
 	if cfg.Report != "" {
 		if err := r.report.write(cfg.Report); err != nil {
@@ -136,6 +141,7 @@ func (r *run) drive(ctx context.Context) error {
 	r.screen.begin(r.cfg, began)
 	var wg sync.WaitGroup
 	loaded := make(chan struct{})
+	moved := make(chan struct{})
 	var moveErr, idErr error
 	wg.Go(func() {
 		if idErr = worker.Run(ctx); ctx.Err() != nil {
@@ -143,11 +149,19 @@ func (r *run) drive(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
-	if r.cfg.Moves {
-		wg.Go(func() { moveErr = r.moveThereAndBack(ctx, began) })
-	}
+	wg.Go(func() {
+		defer close(moved)
+		if r.cfg.Moves {
+			moveErr = r.moveThereAndBack(ctx, began)
+		}
+	})
 	loadErr := r.load.Run(ctx)
 	close(loaded)
+	select {
+	case <-moved:
+	case <-time.After(movePatience):
+	case <-ctx.Done():
+	}
 	cancel(errLoadOver)
 	wg.Wait()
 	return errors.Join(loadErr, moveErr, idErr)
@@ -164,7 +178,7 @@ func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
 		return nil
 	}
 	there, err := r.move(ctx, a, b, "")
-	if err != nil {
+	if err != nil || there == nil {
 		return err
 	}
 	r.moves = append(r.moves, there)
@@ -172,7 +186,7 @@ func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
 		return nil
 	}
 	back, err := r.move(ctx, b, a, there.buckets)
-	if err != nil {
+	if err != nil || back == nil {
 		return err
 	}
 	r.moves = append(r.moves, back)

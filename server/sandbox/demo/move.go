@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"connectrpc.com/connect"
@@ -25,12 +26,13 @@ type finished struct {
 }
 
 // move runs one move to its end, with canaries writing around it. Buckets ""
-// means a share of all.
+// means a share of all. It is nil when the run ended before it began; one that
+// is still under way when patience ends is for the verdict.
 func (r *run) move(ctx context.Context, from, to, buckets string) (*finished, error) {
 	r.load.Canary(true)
 	defer r.load.Canary(false)
 	if !sleepUntil(ctx, time.Now().Add(canaryMargin)) {
-		return nil, fmt.Errorf("move %s → %s: the load ended before it", from, to)
+		return nil, nil
 	}
 	req := &atollv1.MoveRequest{Space: r.cfg.Info.Space, Rule: r.cfg.Info.Rule, From: from, To: to, Buckets: buckets}
 	if buckets == "" {
@@ -42,16 +44,14 @@ func (r *run) move(ctx context.Context, from, to, buckets string) (*finished, er
 	}
 	last := started.Msg.GetMove()
 	r.screen.moveBegins(last)
-	if last, err = r.followMove(ctx, last); err != nil {
-		return nil, err
-	}
+	last = r.followMove(ctx, last)
 	r.screen.moveEnds(last)
 	return r.finish(last)
 }
 
 // followMove draws the phases as they happen. A stream that breaks is opened
 // again: the console may be restarted while a move runs.
-func (r *run) followMove(ctx context.Context, m *atollv1.Move) (*atollv1.Move, error) {
+func (r *run) followMove(ctx context.Context, m *atollv1.Move) *atollv1.Move {
 	for !over(m.GetState()) {
 		stream, err := r.client.Moves().Follow(ctx, connect.NewRequest(&atollv1.MoveIDRequest{Id: m.GetId()}))
 		if err == nil {
@@ -65,10 +65,11 @@ func (r *run) followMove(ctx context.Context, m *atollv1.Move) (*atollv1.Move, e
 			_ = stream.Close()
 		}
 		if !over(m.GetState()) && !sleepUntil(ctx, time.Now().Add(200*time.Millisecond)) {
-			return nil, fmt.Errorf("follow move %s: the load ended while it was in %s, waiting for %v", m.GetId(), m.GetPhase(), m.GetWaitingFor())
+			m.Reason = fmt.Sprintf("in %s when the run ended, waiting for %v", m.GetPhase(), m.GetWaitingFor())
+			return m
 		}
 	}
-	return m, nil
+	return m
 }
 
 func over(state string) bool { return state == "done" || state == "aborted" || state == "failed" }
@@ -111,7 +112,14 @@ func (f *finished) report(writes []load.Write) MoveReport {
 		ID: f.id, State: f.state, From: f.from, To: f.to, Buckets: f.buckets, Reason: f.reason,
 		EpochBefore: f.proto.GetEpochBefore(), EpochAfter: f.proto.GetEpochAfter(), DurationMS: f.proto.GetDurationMs(),
 		WritePauseMS: load.Summary(load.Pauses(writes, f.moved, f.hold, f.release)),
+		PauseByWay:   map[load.Via]load.Pause{},
 		TxKilled:     f.proto.GetFigures()["tx_killed"],
+	}
+	for _, via := range []load.Via{load.ViaHTTP, load.ViaCanary, load.ViaSQL, load.ViaSQLTx} {
+		of := slices.DeleteFunc(slices.Clone(writes), func(w load.Write) bool { return w.Via != via })
+		if p := load.Summary(load.Pauses(of, f.moved, f.hold, f.release)); p.N > 0 {
+			m.PauseByWay[via] = p
+		}
 	}
 	for _, p := range f.proto.GetPhases() {
 		m.Phases = append(m.Phases, PhaseMS{Name: p.GetName(), MS: p.GetMs()})

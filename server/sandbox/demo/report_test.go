@@ -16,7 +16,7 @@ func good() *Report {
 
 func TestReport_GoodRunPasses(t *testing.T) {
 	r := good()
-	r.judge(2)
+	r.judge(2, DefaultPause)
 	if r.Verdict != Pass || r.Reason != nil {
 		t.Errorf("verdict %s: %v", r.Verdict, *r.Reason)
 	}
@@ -45,7 +45,7 @@ func TestReport_EachBrokenPromiseFails(t *testing.T) {
 	} {
 		r := good()
 		breakIt(r)
-		r.judge(2)
+		r.judge(2, DefaultPause)
 		if r.Verdict != Fail || !strings.Contains(*r.Reason, reason) {
 			t.Errorf("%s: verdict %s, reason %v", reason, r.Verdict, r.Reason)
 		}

@@ -39,7 +39,7 @@ type Write struct {
 	Outcome   Outcome
 	Scheduled time.Time     // when the client wanted to write
 	Done      time.Time     // when it knew the outcome
-	Held      time.Duration // how long the client itself kept its transaction open
+	Held      time.Duration // how long the client itself kept its transactions open, in all tries
 	Paid      bool          // a payment of the order was acknowledged
 }
 

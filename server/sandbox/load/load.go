@@ -235,7 +235,7 @@ type order struct {
 type attempt struct {
 	outcome Outcome
 	orderID string
-	held    time.Duration
+	held    time.Duration // by the client itself, its transaction open
 	again   time.Duration // when to try again
 }
 
@@ -246,9 +246,10 @@ type placer func(ctx context.Context, l *Ledger, o order, clientID string, try i
 // while the outcome is unknown, with a new one once it is certainly not done.
 func (l *Load) place(ctx context.Context, o order, once placer) (string, bool) {
 	limit := o.scheduled.Add(orderPatience)
-	clientID, unknown := l.clientID(o), 0
+	clientID, unknown, held := l.clientID(o), 0, time.Duration(0)
 	for try := 0; ; try++ {
 		a := once(ctx, l.ledger, o, clientID, try)
+		held += a.held // also of transactions that a fence ended while the client kept them open
 		if a.outcome == NotDone && unknown > 0 {
 			// This try was not done, but one before with the same id may have been.
 			a.outcome = Unknown
@@ -266,7 +267,7 @@ func (l *Load) place(ctx context.Context, o order, once placer) (string, bool) {
 		if a.outcome != Unknown || unknown > unknownRepeats || late {
 			l.ledger.Record(Write{
 				Key: o.key, ClientID: clientID, OrderID: a.orderID, Via: o.via, Outcome: a.outcome,
-				Scheduled: o.scheduled, Done: time.Now(), Held: a.held,
+				Scheduled: o.scheduled, Done: time.Now(), Held: held,
 			})
 		}
 		switch {

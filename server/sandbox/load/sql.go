@@ -115,33 +115,32 @@ func (c *sqlClient) place(ctx context.Context, l *Ledger, o order, clientID stri
 		_, err = insert.ExecContext(ctx, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC())
 		return c.answered(ctx, l, db, o, clientID, id, err, true)
 	}
-	began := time.Now()
-	err, unknown := c.transaction(ctx, db, insert, update, o, clientID, id)
+	held, err, unknown := c.transaction(ctx, db, insert, update, o, clientID, id)
 	a := c.answered(ctx, l, db, o, clientID, id, err, unknown)
-	if a.outcome == Acked {
-		a.held = min(o.hold, time.Since(began))
-	}
+	a.held = held
 	return a
 }
 
-// transaction reports whether an error leaves the outcome unknown: only one
-// of COMMIT can.
-func (c *sqlClient) transaction(ctx context.Context, db *site, insert, update *sql.Stmt, o order, clientID string, id int64) (error, bool) {
+// transaction tells how long it was kept open by the client itself, and
+// whether an error leaves the outcome unknown: only one of COMMIT can.
+func (c *sqlClient) transaction(ctx context.Context, db *site, insert, update *sql.Stmt, o order, clientID string, id int64) (held time.Duration, err error, unknown bool) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return err, false
+		return 0, err, false
 	}
 	defer func() { _ = tx.Rollback() }()
 	if _, err := tx.StmtContext(ctx, insert).ExecContext(ctx, id, o.key, clientID, o.product, o.qty, 0, time.Now().UTC()); err != nil {
-		return err, false
+		return 0, err, false
 	}
 	if o.hold > 0 {
+		began := time.Now()
 		pause(ctx, o.hold)
+		held = time.Since(began)
 	}
 	if _, err := tx.StmtContext(ctx, update).ExecContext(ctx, o.qty, o.key, id); err != nil {
-		return err, false
+		return held, err, false
 	}
-	return tx.Commit(), true
+	return held, tx.Commit(), true
 }
 
 // answered turns the answer of a proxy into what the client knows. An error
