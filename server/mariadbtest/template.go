@@ -42,7 +42,13 @@ func installInto(install, dir string) error {
 		return fmt.Errorf("make template directory: %w", err)
 	}
 	defer os.RemoveAll(tmp)
-	args := append([]string{"--no-defaults", "--datadir=" + tmp, "--skip-test-db", "--auth-root-authentication-method=normal",
+	// Installations that share a directory for temporary files can meet in it.
+	scratch, err := os.MkdirTemp(os.TempDir(), "atoll-mariadb-tmp")
+	if err != nil {
+		return fmt.Errorf("make template directory: %w", err)
+	}
+	defer os.RemoveAll(scratch)
+	args := append([]string{"--no-defaults", "--datadir=" + tmp, "--tmpdir=" + scratch, "--skip-test-db", "--auth-root-authentication-method=normal",
 		"--skip-name-resolve", "--innodb-log-file-size=16M"}, runAs()...)
 	if out, err := exec.Command(install, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("mariadb-install-db: %w\n%s", err, out)
