@@ -30,8 +30,12 @@ func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
 	return &slogCore{logger: c.logger.With(attrs(fields)...), quiet: c.quiet}
 }
 
+// tooEarly is what etcd reports as an error when it wants to note its storage
+// version before its first term is on disk. It tries again by itself.
+const tooEarly = "failed to update storage version"
+
 func (c *slogCore) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if c.Enabled(e.Level) {
+	if c.Enabled(e.Level) && e.Message != tooEarly {
 		return ce.AddCore(e, c)
 	}
 	return ce

@@ -257,13 +257,15 @@ func watchesFromARevision(t *testing.T, ctx context.Context, s store.Store) {
 		t.Fatalf("the present: %s", got)
 	}
 	const many = 500
-	go func() {
+	var writer sync.WaitGroup
+	defer writer.Wait() // an event can come before the answer to its commit
+	writer.Go(func() {
 		for i := range many {
 			if _, err := s.Commit(ctx, store.Txn{Then: []store.Op{store.Put("/w/n", []byte{byte(i)})}}); err != nil {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	if got := collect(t, ctx, changes, many); len(got) != many {
 		t.Fatalf("%d events of %d", len(got), many)
 	}
