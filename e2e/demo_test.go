@@ -74,9 +74,10 @@ func (r report) wantPass(t *testing.T, res result) {
 }
 
 // TestDemo_RaceBuilt runs every process with the race detector, under a small
-// load, since it slows them five- to tenfold; its write pause says nothing.
+// load, since it slows them five- to tenfold. Its pause has a bound of 2 s: with
+// some forty writes measured, the p99 is the slowest of all.
 func TestDemo_RaceBuilt(t *testing.T) {
-	rep, res := demo(t, program(t, "atoll-race"), "--seconds", "40", "--rate", "20", "--canaries", "4", "--pause-max", "5s")
+	rep, res := demo(t, program(t, "atoll-race"), "--seconds", "40", "--rate", "20", "--canaries", "4", "--pause-max", "2s")
 	rep.wantPass(t, res)
 }
 
