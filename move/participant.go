@@ -21,7 +21,7 @@ const (
 	Closed   Joint = "closed"   // BARRIER: the token is written; shown, not waited for: passed implies it
 	Passed   Joint = "passed"   // BARRIER: the token came out of the lane
 	Switched Joint = "switched" // SWITCH: the new map is in force
-	Opened   Joint = "opened"   // RELEASE: OPEN stands in the new owner's binlog
+	Opened   Joint = "opened"   // RELEASE: OPEN stands in the new owner's binlog; asked for from SWITCH on
 	Released Joint = "released" // RELEASE: the open keys are in force
 	Settled  Joint = "settled"  // SETTLE: the rows of both sides are compared
 )
@@ -285,8 +285,8 @@ func (s State) Ask(kind, unit string) string {
 	switch j {
 	case Passed:
 		ask = AskClose
-	case Opened:
-		ask = AskOpen
+	case Switched, Opened: // OPEN needs the switch to be written, not to be everywhere
+		ask, j = AskOpen, Opened
 	case Settled:
 		ask = AskSettle
 	default:

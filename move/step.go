@@ -343,6 +343,9 @@ func (s *State) advanceBehind(at time.Time, silent map[string]time.Duration) []C
 		return s.late(at, silent)
 	case s.Phase == Switch:
 		s.enter(Release, at)
+		if s.complete() { // OPEN is there already: the next write says both
+			return []Command{{Kind: PublishRelease}}
+		}
 		out = []Command{{Kind: Persist}}
 	case s.Phase == Release && s.ReleaseEpoch == 0:
 		return []Command{{Kind: PublishRelease}}

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"math/rand"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/atoll-live/atoll/space"
@@ -80,7 +82,16 @@ type lanes struct {
 type entry struct {
 	row   int
 	token string // "id/epoch", "" for a row
+	kind  tokenKind
 }
+
+type tokenKind string
+
+const (
+	closes  tokenKind = "CLOSE"
+	barrier tokenKind = "BARRIER"
+	opens   tokenKind = "OPEN"
+)
 
 type message struct {
 	Reported
@@ -296,6 +307,9 @@ func (w *world) commitOne(p *proxy) {
 	}
 	row := (*from)[0]
 	*from = (*from)[1:]
+	if !w.owns(p.unit) && w.broken != "no-barrier" { // without lanes there are no tokens
+		w.fail("row %d commits in %s, which does not own the keys by the tokens in its log", row, p.unit)
+	}
 	w.logs[p.unit] = append(w.logs[p.unit], entry{row: row})
 	w.rows[p.unit][row] = true
 	w.say("row %d commits in %s", row, p.unit)
@@ -344,11 +358,49 @@ func (w *world) reportProxy(p *proxy) {
 // ask lets a sync process do what the persisted state asks of it.
 func (w *world) ask(l *lanes) {
 	s := w.store.state
-	token := fmt.Sprintf("%s/%d", s.ID, s.FenceEpoch)
-	if s.Phase == Barrier && !slices.ContainsFunc(w.logs[l.unit], func(e entry) bool { return e.token == token }) {
-		w.logs[l.unit] = append(w.logs[l.unit], entry{token: token})
-		w.say("token %s in %s", token, l.unit)
+	switch s.Ask("dbsync", l.unit) {
+	case AskClose:
+		kind := barrier
+		if l.unit == s.From {
+			kind = closes
+		}
+		w.token(l.unit, kind, s)
+		if w.broken == "early-open" && l.unit == s.To {
+			w.token(l.unit, opens, s)
+		}
+	case AskOpen:
+		if w.broken != "no-open" {
+			w.token(l.unit, opens, s)
+		}
 	}
+}
+
+// token writes a token once.
+func (w *world) token(unit string, kind tokenKind, s State) {
+	e := entry{token: fmt.Sprintf("%s/%d", s.ID, s.FenceEpoch), kind: kind}
+	if !slices.Contains(w.logs[unit], e) {
+		w.logs[unit] = append(w.logs[unit], e)
+		w.say("%s %s in %s", kind, e.token, unit)
+	}
+}
+
+// owns tells what a lane that reads the unit's log to its end takes for true:
+// does the unit own the keys, by the tokens alone?
+func (w *world) owns(unit string) bool {
+	owns := unit == "a"
+	for _, e := range w.logs[unit] {
+		id, _ := moveOf(e)
+		switch {
+		case w.ended[id] == Aborted && e.kind == opens:
+			w.fail("%s of %s in %s, which was aborted", e.kind, e.token, unit)
+		case w.ended[id] == Aborted:
+		case e.kind == opens:
+			owns = true
+		case e.kind == closes:
+			owns = false
+		}
+	}
+	return owns
 }
 
 func (w *world) carry(l *lanes) {
@@ -364,26 +416,32 @@ func (w *world) carry(l *lanes) {
 func (w *world) reportLanes(l *lanes) {
 	m := message{Reported: Reported{Plane: "s" + l.unit, Incarnation: fmt.Sprint(l.inc), Epoch: w.store.snapshot.epoch}, move: map[string][]Answer{}}
 	for _, e := range w.logs[other(l.unit)][:w.applied[l.unit]] {
-		var id string
-		var epoch int64
-		if _, err := fmt.Sscanf(e.token, "mv%s", &id); err != nil {
+		id, epoch := moveOf(e)
+		if e.kind == opens || id == "" {
 			continue
 		}
-		n := 0
-		_, _ = fmt.Sscanf(e.token, "mv%d/%d", &n, &epoch)
-		id = fmt.Sprintf("mv%d", n)
 		m.move[id] = append(m.move[id], Answer{Joint: Passed, Lane: Lane(other(l.unit), l.unit), Epoch: epoch})
 	}
-	s := w.store.state
-	if l.unit == s.To {
-		switch s.Phase {
-		case Release:
-			m.move[s.ID] = append(m.move[s.ID], Answer{Joint: Opened, Epoch: s.FenceEpoch})
-		case Settle:
-			m.move[s.ID] = append(m.move[s.ID], Answer{Joint: Settled, Epoch: s.FenceEpoch})
+	for _, e := range w.logs[l.unit] {
+		if id, epoch := moveOf(e); e.kind == opens {
+			m.move[id] = append(m.move[id], Answer{Joint: Opened, Epoch: epoch})
 		}
 	}
+	s := w.store.state
+	if w.broken == "no-open" && l.unit == s.To {
+		m.move[s.ID] = append(m.move[s.ID], Answer{Joint: Opened, Epoch: s.FenceEpoch})
+	}
+	if l.unit == s.To && s.Phase == Settle {
+		m.move[s.ID] = append(m.move[s.ID], Answer{Joint: Settled, Epoch: s.FenceEpoch})
+	}
 	w.wire = append(w.wire, m)
+}
+
+// moveOf is the id and the fence epoch of a token's move, "" for a row.
+func moveOf(e entry) (id string, epoch int64) {
+	id, number, _ := strings.Cut(e.token, "/")
+	epoch, _ = strconv.ParseInt(number, 10, 64)
+	return id, epoch
 }
 
 // deliver brings a message to a mover. It may come again.
