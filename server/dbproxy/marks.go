@@ -2,16 +2,20 @@ package dbproxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/atoll-live/atoll/server/sitedb"
 )
 
-// marks writes the marks of server threads. Each write waits for the server's
-// disk, so those that come together go together: the first caller writes for
-// all who wait, and hands on to one who came meanwhile.
+// marks finds server threads in the server's list and writes their marks. The
+// list is a table that the server makes anew for each reading, and a write
+// waits for its disk, so those that come together go together: the first
+// caller does it for all who wait, and hands on to one who came meanwhile.
 type marks struct {
 	mu    sync.Mutex
 	busy  bool
@@ -29,13 +33,14 @@ type markWrite struct {
 
 const marksAtOnce = 256
 
-// mark writes down that a server thread belongs to this life of the proxy,
-// before it carries a client's statement.
-func (s *source) mark(plane, incarnation string, t thread) error {
-	if err := s.write(&markWrite{owner: [2]string{plane, incarnation}, thread: t}); err != nil {
-		return fmt.Errorf("mark server thread %d: %w", t.id, err)
+// mark looks a new server thread up, and writes down that it belongs to this
+// life of the proxy, before it carries a client's statement.
+func (s *source) mark(plane, incarnation string, id uint32) (thread, error) {
+	w := &markWrite{owner: [2]string{plane, incarnation}, thread: thread{id: id}}
+	if err := s.write(w); err != nil {
+		return thread{}, fmt.Errorf("mark server thread %d: %w", id, err)
 	}
-	return nil
+	return w.thread, nil
 }
 
 // unmark forgets a thread that is gone or has nothing open.
@@ -66,19 +71,66 @@ func (s *source) write(w *markWrite) error {
 	batch := k.queue[:n:n]
 	k.queue = k.queue[n:]
 	k.mu.Unlock()
-	err := s.writeMarks(batch)
+	s.writeMarks(batch)
 	k.mu.Lock()
 	if k.busy = len(k.queue) > 0; k.busy {
 		k.queue[0].lead <- struct{}{}
 	}
 	k.mu.Unlock()
-	for _, b := range batch {
-		b.done <- err
-	}
-	return err
+	return <-w.done
 }
 
-func (s *source) writeMarks(batch []*markWrite) error {
+// writeMarks answers each of the batch.
+func (s *source) writeMarks(batch []*markWrite) {
+	ctx := context.Background() // the others' wait must not end with this caller's
+	found := batch
+	err := s.findThreads(ctx, batch)
+	if err == nil {
+		found = slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.host == "" })
+		err = s.storeMarks(ctx, found)
+	}
+	for _, w := range batch {
+		if err == nil && w.host == "" {
+			w.done <- errors.New("the server does not list it")
+			continue
+		}
+		w.done <- err
+	}
+}
+
+// findThreads completes those that are new.
+func (s *source) findThreads(ctx context.Context, batch []*markWrite) error {
+	wanted := map[uint32]*markWrite{}
+	var ids []string
+	for _, w := range batch {
+		if w.host == "" {
+			wanted[w.id] = w
+			ids = append(ids, strconv.FormatUint(uint64(w.id), 10))
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, controlLimit)
+	defer cancel()
+	rows, err := s.control.QueryContext(ctx, "SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE ID IN ("+strings.Join(ids, ", ")+")")
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t thread
+		if err := rows.Scan(&t.id, &t.host); err != nil {
+			return err
+		}
+		if w := wanted[t.id]; w != nil {
+			w.host = t.host
+		}
+	}
+	return rows.Err()
+}
+
+func (s *source) storeMarks(ctx context.Context, batch []*markWrite) error {
 	var there, gone []string
 	var thereArgs, goneArgs []any
 	for _, w := range batch {
@@ -89,7 +141,6 @@ func (s *source) writeMarks(batch []*markWrite) error {
 			there, thereArgs = append(there, "(?, ?, ?, ?)"), append(thereArgs, args...)
 		}
 	}
-	ctx := context.Background() // the others' wait must not end with this caller's
 	if len(there) > 0 {
 		text := "REPLACE INTO " + sitedb.Schema + ".session (plane, incarnation, thread, host) VALUES "
 		if err := s.exec(ctx, text+strings.Join(there, ", "), thereArgs...); err != nil {

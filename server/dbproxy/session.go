@@ -200,7 +200,14 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 			return err
 		}
 	}
-	row, err := l.QueryRow("SELECT @@character_set_client, @@sql_mode, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()")
+	// Only a server whose former threads are ended at the start is worth a
+	// mark: see Proxy.take.
+	marked := l.source.taken.Load()
+	text := "SELECT @@character_set_client, @@sql_mode, ''"
+	if !marked {
+		text = "SELECT @@character_set_client, @@sql_mode, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()"
+	}
+	row, err := l.QueryRow(text)
 	if err != nil {
 		return fmt.Errorf("inspect the connection: %w", err)
 	}
@@ -215,10 +222,8 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 		return r
 	}
 	l.narrow, l.thread.host = narrow, row[2]
-	if l.source.taken.Load() {
-		// Only a server whose former threads are ended at the start is worth
-		// a mark: see Proxy.take.
-		if err := l.source.mark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
+	if marked {
+		if l.thread, err = l.source.mark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread.id); err != nil {
 			return err
 		}
 	}

@@ -225,6 +225,7 @@ func (s *Shop) Run(ctx context.Context) error {
 	if s.agent != nil {
 		wg.Go(func() { cancel(s.agent.Run(ctx)) })
 	}
+	wg.Go(func() { s.warm(ctx) })
 	if s.cfg.Center == nil || *s.cfg.Center {
 		wg.Go(func() { s.changePrices(ctx) })
 		wg.Go(func() { s.adjustStock(ctx) })
@@ -238,9 +239,9 @@ func (s *Shop) Run(ctx context.Context) error {
 	return fmt.Errorf("app: %w", context.Cause(ctx))
 }
 
-// open makes the pool. Connections are few, not kept idle for long, and each
-// is looked at by the driver before it is used again, so that a restarted
-// proxy costs no request more than those it had in hand.
+// open makes the pool. Each connection is looked at by the driver before it is
+// used again, so that a restarted proxy costs no request more than those it
+// had in hand.
 func (s *Shop) open() error {
 	connector, err := mysql.NewConnector(s.driver)
 	if err != nil {
@@ -249,9 +250,46 @@ func (s *Shop) open() error {
 	s.db = sql.OpenDB(connector)
 	s.db.SetMaxOpenConns(s.cfg.PoolLimit)
 	s.db.SetMaxIdleConns(s.cfg.PoolLimit)
-	s.db.SetConnMaxIdleTime(30 * time.Second)
 	s.db.SetConnMaxLifetime(10 * time.Minute)
 	return nil
+}
+
+// warmEvery is how often the pool is filled up again.
+const warmEvery = 5 * time.Second
+
+// warm keeps three quarters of the pool open, as pools of applications do. A
+// crowd that comes when a hold ends would else wait for connections first, each
+// with its handshakes and a new thread of the database.
+func (s *Shop) warm(ctx context.Context) {
+	want := s.cfg.PoolLimit * 3 / 4
+	for {
+		if s.db.Stats().OpenConnections < want {
+			s.fill(ctx, want)
+		}
+		if !pause(ctx, warmEvery) {
+			return
+		}
+	}
+}
+
+// fill takes so many connections at once, and gives them back.
+func (s *Shop) fill(ctx context.Context, want int) {
+	taken := make([]*sql.Conn, 0, want)
+	defer func() {
+		for _, c := range taken {
+			_ = c.Close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Patience)
+	defer cancel()
+	for len(taken) < want {
+		c, err := s.db.Conn(ctx)
+		if err != nil {
+			s.cfg.Log.Debug("pool not filled", "err", err)
+			return
+		}
+		taken = append(taken, c)
+	}
 }
 
 func newServer(h http.Handler, errorLog *log.Logger) *http.Server {
