@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
 	"github.com/atoll-live/atoll/space"
@@ -48,6 +49,7 @@ type lane struct {
 	counts     counts
 	queue      *queue
 	parked     []parkedKey
+	shown      []*atollv1.ParkedRow // the first of parked, for people, as last read
 	parkedSaid time.Time // when the log last spoke of them
 
 	// Guarded by Sync.mu: sibling lanes and acks read them.

@@ -229,6 +229,23 @@ func TestRestartGoesOnWhereItStood(t *testing.T) {
 	if got := query(t, w.sites["unit-b"].db, "SELECT keytext, owner, JSON_VALUE(change_json,'$.after.id') FROM atoll.parked ORDER BY id"); got != kb+"|unit-b|2\n"+kb+"|unit-b|4" {
 		t.Errorf("parked: %s", got)
 	}
+	listed := func(n int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%d parked rows in the report", n), func() (bool, string) {
+			r := w.lane("unit-a", "unit-b")
+			return r.Parked == int64(n) && len(r.ParkedRows) == n, r.String()
+		})
+	}
+	listed(2)
+	row := w.lane("unit-a", "unit-b").ParkedRows[1]
+	if row.Key != kb || row.Owner != "unit-b" || !strings.HasSuffix(row.Table, ".orders") || row.Position == "" || row.Reason == "" {
+		t.Errorf("listed: %v", row)
+	}
+	if at, err := time.Parse(time.RFC3339, row.At); err != nil || time.Since(at).Abs() > time.Hour {
+		t.Errorf("parked at %q: %v", row.At, err)
+	}
+	run(t, w.sites["unit-b"].db, "DELETE FROM atoll.parked ORDER BY id LIMIT 1") // an operator settled it
+	listed(1)
 }
 
 // parked waits for a number of parked rows and checks that it stays.

@@ -6,9 +6,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/route"
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
@@ -82,29 +84,61 @@ func (p *parkedRow) sql(lane, position string) string {
 		apply.Quote(p.owner) + "," + apply.Quote(p.reason) + "," + apply.Quote(string(p.change)) + ",UTC_TIMESTAMP(6))"
 }
 
+// shownMost is how many parked rows of a lane a report tells of, the oldest.
+const shownMost = 20
+
 // loadParked reads the parked rows of the lane: an operator may have settled
 // some.
 func (l *lane) loadParked(ctx context.Context, db *sql.DB) error {
-	rows, err := db.QueryContext(ctx, "SELECT tbl, keytext FROM "+sitedb.Schema+".parked WHERE lane=? LIMIT ?", l.name, l.s.cfg.ParkLimit+1)
+	list, err := each(ctx, db, func(rows *sql.Rows) (p parkedKey, err error) {
+		return p, rows.Scan(&p.table, &p.key)
+	}, "SELECT tbl, keytext FROM "+sitedb.Schema+".parked WHERE lane=? LIMIT ?", l.name, l.s.cfg.ParkLimit+1)
 	if err != nil {
 		return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
 	}
-	defer rows.Close()
-	var list []parkedKey
-	for rows.Next() {
-		var p parkedKey
-		if err := rows.Scan(&p.table, &p.key); err != nil {
-			return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
-		}
-		list = append(list, p)
-	}
-	if err := rows.Err(); err != nil {
+	shown, err := each(ctx, db, func(rows *sql.Rows) (*atollv1.ParkedRow, error) {
+		p := new(atollv1.ParkedRow)
+		return p, rows.Scan(&p.Id, &p.Table, &p.Key, &p.Owner, &p.Reason, &p.Position, &p.At)
+	}, `SELECT id, tbl, keytext, owner, reason, position, DATE_FORMAT(at, '%Y-%m-%dT%H:%i:%s.%fZ')
+		FROM `+sitedb.Schema+`.parked WHERE lane=? ORDER BY id LIMIT ?`, l.name, shownMost)
+	if err != nil {
 		return fmt.Errorf("read parked rows of lane %s: %w", l.name, err)
 	}
 	l.mu.Lock()
-	l.parked = list
+	l.parked, l.shown = list, shown
 	l.mu.Unlock()
 	return nil
+}
+
+// each reads all rows of a query.
+func each[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows) (T, error), text string, args ...any) ([]T, error) {
+	rows, err := db.QueryContext(ctx, text, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []T
+	for rows.Next() {
+		one, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, one)
+	}
+	return all, rows.Err()
+}
+
+// shownOf are the parked rows to tell of that belong to a space.
+func (l *lane) shownOf(name string) []*atollv1.ParkedRow {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var of []*atollv1.ParkedRow
+	for _, p := range l.shown {
+		if slices.ContainsFunc(l.spec.Tables, func(t table) bool { return t.Space == name && t.To+"."+t.Name == p.GetTable() }) {
+			of = append(of, p)
+		}
+	}
+	return of
 }
 
 func (l *lane) park(rows []parkedRow) {

@@ -66,7 +66,7 @@ func (s *Sync) Report(r *atollv1.ReportRequest) {
 		}
 		for _, name := range l.spec.Spaces {
 			r.Lanes = append(r.Lanes, &atollv1.LaneReport{Name: lr.Name, Space: name, State: lr.State, Reason: lr.Reason, Position: lr.Position,
-				LagMs: lr.LagMs, Groups: lr.Groups, Rows: lr.Rows, Parked: lr.Parked})
+				LagMs: lr.LagMs, Groups: lr.Groups, Rows: lr.Rows, Parked: lr.Parked, ParkedRows: l.shownOf(name)})
 		}
 	}
 	slices.SortFunc(r.Lanes, func(a, b *atollv1.LaneReport) int {

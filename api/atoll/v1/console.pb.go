@@ -1840,7 +1840,8 @@ type LaneReport struct {
 	LagMs         int64                  `protobuf:"varint,6,opt,name=lag_ms,json=lagMs,proto3" json:"lag_ms,omitempty"` // age of the last heartbeat applied
 	Groups        int64                  `protobuf:"varint,7,opt,name=groups,proto3" json:"groups,omitempty"`
 	Rows          int64                  `protobuf:"varint,8,opt,name=rows,proto3" json:"rows,omitempty"`
-	Parked        int64                  `protobuf:"varint,9,opt,name=parked,proto3" json:"parked,omitempty"` // rows that their origin did not own
+	Parked        int64                  `protobuf:"varint,9,opt,name=parked,proto3" json:"parked,omitempty"`                           // rows that their origin did not own
+	ParkedRows    []*ParkedRow           `protobuf:"bytes,10,rep,name=parked_rows,json=parkedRows,proto3" json:"parked_rows,omitempty"` // the oldest of them, 20 at most
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1938,6 +1939,107 @@ func (x *LaneReport) GetParked() int64 {
 	return 0
 }
 
+func (x *LaneReport) GetParkedRows() []*ParkedRow {
+	if x != nil {
+		return x.ParkedRows
+	}
+	return nil
+}
+
+// ParkedRow is a change that its origin did not own. The row itself stands in
+// the target unit's database, in atoll.parked under the id.
+type ParkedRow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Table         string                 `protobuf:"bytes,2,opt,name=table,proto3" json:"table,omitempty"` // schema.table at the target
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Owner         string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"` // unit that owned the key when the row was written
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Position      string                 `protobuf:"bytes,6,opt,name=position,proto3" json:"position,omitempty"` // of the row in the source's binlog
+	At            string                 `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`             // RFC 3339, when it was parked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ParkedRow) Reset() {
+	*x = ParkedRow{}
+	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ParkedRow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ParkedRow) ProtoMessage() {}
+
+func (x *ParkedRow) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ParkedRow.ProtoReflect.Descriptor instead.
+func (*ParkedRow) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ParkedRow) GetId() int64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ParkedRow) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *ParkedRow) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ParkedRow) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ParkedRow) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ParkedRow) GetPosition() string {
+	if x != nil {
+		return x.Position
+	}
+	return ""
+}
+
+func (x *ParkedRow) GetAt() string {
+	if x != nil {
+		return x.At
+	}
+	return ""
+}
+
 type ReportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Leases granted, counted from boottime_ns of the request.
@@ -1949,7 +2051,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	mi := &file_atoll_v1_console_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2063,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	mi := &file_atoll_v1_console_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2076,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{31}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReportResponse) GetLeases() []*Lease {
@@ -2002,7 +2104,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	mi := &file_atoll_v1_console_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2014,7 +2116,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	mi := &file_atoll_v1_console_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2027,7 +2129,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{32}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Lease) GetSpace() string {
@@ -2060,7 +2162,7 @@ type ListPlanesRequest struct {
 
 func (x *ListPlanesRequest) Reset() {
 	*x = ListPlanesRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[33]
+	mi := &file_atoll_v1_console_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2072,7 +2174,7 @@ func (x *ListPlanesRequest) String() string {
 func (*ListPlanesRequest) ProtoMessage() {}
 
 func (x *ListPlanesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[33]
+	mi := &file_atoll_v1_console_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2085,7 +2187,7 @@ func (x *ListPlanesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanesRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{33}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListPlanesRequest) GetSpace() string {
@@ -2104,7 +2206,7 @@ type ListPlanesResponse struct {
 
 func (x *ListPlanesResponse) Reset() {
 	*x = ListPlanesResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[34]
+	mi := &file_atoll_v1_console_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2218,7 @@ func (x *ListPlanesResponse) String() string {
 func (*ListPlanesResponse) ProtoMessage() {}
 
 func (x *ListPlanesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[34]
+	mi := &file_atoll_v1_console_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2231,7 @@ func (x *ListPlanesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanesResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{34}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListPlanesResponse) GetPlanes() []*PlaneStatus {
@@ -2151,7 +2253,7 @@ type PlaneStatus struct {
 
 func (x *PlaneStatus) Reset() {
 	*x = PlaneStatus{}
-	mi := &file_atoll_v1_console_proto_msgTypes[35]
+	mi := &file_atoll_v1_console_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2265,7 @@ func (x *PlaneStatus) String() string {
 func (*PlaneStatus) ProtoMessage() {}
 
 func (x *PlaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[35]
+	mi := &file_atoll_v1_console_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2278,7 @@ func (x *PlaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaneStatus.ProtoReflect.Descriptor instead.
 func (*PlaneStatus) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{35}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *PlaneStatus) GetPlane() *Plane {
@@ -2220,7 +2322,7 @@ type LeaseWorkerRequest struct {
 
 func (x *LeaseWorkerRequest) Reset() {
 	*x = LeaseWorkerRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[36]
+	mi := &file_atoll_v1_console_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2232,7 +2334,7 @@ func (x *LeaseWorkerRequest) String() string {
 func (*LeaseWorkerRequest) ProtoMessage() {}
 
 func (x *LeaseWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[36]
+	mi := &file_atoll_v1_console_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2245,7 +2347,7 @@ func (x *LeaseWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseWorkerRequest.ProtoReflect.Descriptor instead.
 func (*LeaseWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{36}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *LeaseWorkerRequest) GetUnit() string {
@@ -2295,7 +2397,7 @@ type LeaseWorkerResponse struct {
 
 func (x *LeaseWorkerResponse) Reset() {
 	*x = LeaseWorkerResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[37]
+	mi := &file_atoll_v1_console_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2307,7 +2409,7 @@ func (x *LeaseWorkerResponse) String() string {
 func (*LeaseWorkerResponse) ProtoMessage() {}
 
 func (x *LeaseWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[37]
+	mi := &file_atoll_v1_console_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2320,7 +2422,7 @@ func (x *LeaseWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseWorkerResponse.ProtoReflect.Descriptor instead.
 func (*LeaseWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{37}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *LeaseWorkerResponse) GetWorker() int32 {
@@ -2369,7 +2471,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[38]
+	mi := &file_atoll_v1_console_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2483,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[38]
+	mi := &file_atoll_v1_console_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2496,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{38}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MoveRequest) GetSpace() string {
@@ -2476,7 +2578,7 @@ type MoveIDRequest struct {
 
 func (x *MoveIDRequest) Reset() {
 	*x = MoveIDRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[39]
+	mi := &file_atoll_v1_console_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2488,7 +2590,7 @@ func (x *MoveIDRequest) String() string {
 func (*MoveIDRequest) ProtoMessage() {}
 
 func (x *MoveIDRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[39]
+	mi := &file_atoll_v1_console_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2501,7 +2603,7 @@ func (x *MoveIDRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveIDRequest.ProtoReflect.Descriptor instead.
 func (*MoveIDRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{39}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MoveIDRequest) GetId() string {
@@ -2521,7 +2623,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[40]
+	mi := &file_atoll_v1_console_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2533,7 +2635,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[40]
+	mi := &file_atoll_v1_console_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2546,7 +2648,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{40}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListMovesRequest) GetSpace() string {
@@ -2572,7 +2674,7 @@ type MoveResponse struct {
 
 func (x *MoveResponse) Reset() {
 	*x = MoveResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[41]
+	mi := &file_atoll_v1_console_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2686,7 @@ func (x *MoveResponse) String() string {
 func (*MoveResponse) ProtoMessage() {}
 
 func (x *MoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[41]
+	mi := &file_atoll_v1_console_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2699,7 @@ func (x *MoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResponse.ProtoReflect.Descriptor instead.
 func (*MoveResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{41}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *MoveResponse) GetMove() *Move {
@@ -2616,7 +2718,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[42]
+	mi := &file_atoll_v1_console_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +2730,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[42]
+	mi := &file_atoll_v1_console_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +2743,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{42}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -2680,7 +2782,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_atoll_v1_console_proto_msgTypes[43]
+	mi := &file_atoll_v1_console_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2794,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[43]
+	mi := &file_atoll_v1_console_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2807,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{43}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Move) GetId() string {
@@ -2866,7 +2968,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_atoll_v1_console_proto_msgTypes[44]
+	mi := &file_atoll_v1_console_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +2980,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[44]
+	mi := &file_atoll_v1_console_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +2993,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{44}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Phase) GetName() string {
@@ -2927,7 +3029,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_atoll_v1_console_proto_msgTypes[45]
+	mi := &file_atoll_v1_console_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2939,7 +3041,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[45]
+	mi := &file_atoll_v1_console_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2952,7 +3054,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{45}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Check) GetName() string {
@@ -3119,7 +3221,7 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\vSpaceReport\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x03R\x05epoch\x12\x1c\n" +
-	"\tundrained\x18\x03 \x01(\bR\tundrained\"\xdb\x01\n" +
+	"\tundrained\x18\x03 \x01(\bR\tundrained\"\x91\x02\n" +
 	"\n" +
 	"LaneReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
@@ -3130,7 +3232,18 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\x06lag_ms\x18\x06 \x01(\x03R\x05lagMs\x12\x16\n" +
 	"\x06groups\x18\a \x01(\x03R\x06groups\x12\x12\n" +
 	"\x04rows\x18\b \x01(\x03R\x04rows\x12\x16\n" +
-	"\x06parked\x18\t \x01(\x03R\x06parked\"^\n" +
+	"\x06parked\x18\t \x01(\x03R\x06parked\x124\n" +
+	"\vparked_rows\x18\n" +
+	" \x03(\v2\x13.atoll.v1.ParkedRowR\n" +
+	"parkedRows\"\x9d\x01\n" +
+	"\tParkedRow\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x03R\x02id\x12\x14\n" +
+	"\x05table\x18\x02 \x01(\tR\x05table\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05owner\x18\x04 \x01(\tR\x05owner\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1a\n" +
+	"\bposition\x18\x06 \x01(\tR\bposition\x12\x0e\n" +
+	"\x02at\x18\a \x01(\tR\x02at\"^\n" +
 	"\x0eReportResponse\x12'\n" +
 	"\x06leases\x18\x01 \x03(\v2\x0f.atoll.v1.LeaseR\x06leases\x12#\n" +
 	"\runknown_plane\x18\x02 \x01(\bR\funknownPlane\"J\n" +
@@ -3262,7 +3375,7 @@ func file_atoll_v1_console_proto_rawDescGZIP() []byte {
 	return file_atoll_v1_console_proto_rawDescData
 }
 
-var file_atoll_v1_console_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_atoll_v1_console_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_atoll_v1_console_proto_goTypes = []any{
 	(*ApplyRequest)(nil),        // 0: atoll.v1.ApplyRequest
 	(*ApplyResponse)(nil),       // 1: atoll.v1.ApplyResponse
@@ -3295,26 +3408,27 @@ var file_atoll_v1_console_proto_goTypes = []any{
 	(*ReportRequest)(nil),       // 28: atoll.v1.ReportRequest
 	(*SpaceReport)(nil),         // 29: atoll.v1.SpaceReport
 	(*LaneReport)(nil),          // 30: atoll.v1.LaneReport
-	(*ReportResponse)(nil),      // 31: atoll.v1.ReportResponse
-	(*Lease)(nil),               // 32: atoll.v1.Lease
-	(*ListPlanesRequest)(nil),   // 33: atoll.v1.ListPlanesRequest
-	(*ListPlanesResponse)(nil),  // 34: atoll.v1.ListPlanesResponse
-	(*PlaneStatus)(nil),         // 35: atoll.v1.PlaneStatus
-	(*LeaseWorkerRequest)(nil),  // 36: atoll.v1.LeaseWorkerRequest
-	(*LeaseWorkerResponse)(nil), // 37: atoll.v1.LeaseWorkerResponse
-	(*MoveRequest)(nil),         // 38: atoll.v1.MoveRequest
-	(*MoveIDRequest)(nil),       // 39: atoll.v1.MoveIDRequest
-	(*ListMovesRequest)(nil),    // 40: atoll.v1.ListMovesRequest
-	(*MoveResponse)(nil),        // 41: atoll.v1.MoveResponse
-	(*ListMovesResponse)(nil),   // 42: atoll.v1.ListMovesResponse
-	(*Move)(nil),                // 43: atoll.v1.Move
-	(*Phase)(nil),               // 44: atoll.v1.Phase
-	(*Check)(nil),               // 45: atoll.v1.Check
-	nil,                         // 46: atoll.v1.WatchRequest.EpochsEntry
-	nil,                         // 47: atoll.v1.Ack.FiguresEntry
-	nil,                         // 48: atoll.v1.ReportRequest.FiguresEntry
-	nil,                         // 49: atoll.v1.Move.BarriersEntry
-	nil,                         // 50: atoll.v1.Move.FiguresEntry
+	(*ParkedRow)(nil),           // 31: atoll.v1.ParkedRow
+	(*ReportResponse)(nil),      // 32: atoll.v1.ReportResponse
+	(*Lease)(nil),               // 33: atoll.v1.Lease
+	(*ListPlanesRequest)(nil),   // 34: atoll.v1.ListPlanesRequest
+	(*ListPlanesResponse)(nil),  // 35: atoll.v1.ListPlanesResponse
+	(*PlaneStatus)(nil),         // 36: atoll.v1.PlaneStatus
+	(*LeaseWorkerRequest)(nil),  // 37: atoll.v1.LeaseWorkerRequest
+	(*LeaseWorkerResponse)(nil), // 38: atoll.v1.LeaseWorkerResponse
+	(*MoveRequest)(nil),         // 39: atoll.v1.MoveRequest
+	(*MoveIDRequest)(nil),       // 40: atoll.v1.MoveIDRequest
+	(*ListMovesRequest)(nil),    // 41: atoll.v1.ListMovesRequest
+	(*MoveResponse)(nil),        // 42: atoll.v1.MoveResponse
+	(*ListMovesResponse)(nil),   // 43: atoll.v1.ListMovesResponse
+	(*Move)(nil),                // 44: atoll.v1.Move
+	(*Phase)(nil),               // 45: atoll.v1.Phase
+	(*Check)(nil),               // 46: atoll.v1.Check
+	nil,                         // 47: atoll.v1.WatchRequest.EpochsEntry
+	nil,                         // 48: atoll.v1.Ack.FiguresEntry
+	nil,                         // 49: atoll.v1.ReportRequest.FiguresEntry
+	nil,                         // 50: atoll.v1.Move.BarriersEntry
+	nil,                         // 51: atoll.v1.Move.FiguresEntry
 }
 var file_atoll_v1_console_proto_depIdxs = []int32{
 	2,  // 0: atoll.v1.ApplyResponse.applied:type_name -> atoll.v1.Applied
@@ -3325,66 +3439,67 @@ var file_atoll_v1_console_proto_depIdxs = []int32{
 	15, // 5: atoll.v1.ExplainRequest.header:type_name -> atoll.v1.Pair
 	15, // 6: atoll.v1.ExplainRequest.cookie:type_name -> atoll.v1.Pair
 	17, // 7: atoll.v1.RegisterRequest.plane:type_name -> atoll.v1.Plane
-	46, // 8: atoll.v1.WatchRequest.epochs:type_name -> atoll.v1.WatchRequest.EpochsEntry
+	47, // 8: atoll.v1.WatchRequest.epochs:type_name -> atoll.v1.WatchRequest.EpochsEntry
 	26, // 9: atoll.v1.WatchResponse.asks:type_name -> atoll.v1.Ask
-	47, // 10: atoll.v1.Ack.figures:type_name -> atoll.v1.Ack.FiguresEntry
+	48, // 10: atoll.v1.Ack.figures:type_name -> atoll.v1.Ack.FiguresEntry
 	29, // 11: atoll.v1.ReportRequest.spaces:type_name -> atoll.v1.SpaceReport
 	27, // 12: atoll.v1.ReportRequest.acks:type_name -> atoll.v1.Ack
 	30, // 13: atoll.v1.ReportRequest.lanes:type_name -> atoll.v1.LaneReport
-	48, // 14: atoll.v1.ReportRequest.figures:type_name -> atoll.v1.ReportRequest.FiguresEntry
-	32, // 15: atoll.v1.ReportResponse.leases:type_name -> atoll.v1.Lease
-	35, // 16: atoll.v1.ListPlanesResponse.planes:type_name -> atoll.v1.PlaneStatus
-	17, // 17: atoll.v1.PlaneStatus.plane:type_name -> atoll.v1.Plane
-	28, // 18: atoll.v1.PlaneStatus.report:type_name -> atoll.v1.ReportRequest
-	43, // 19: atoll.v1.MoveResponse.move:type_name -> atoll.v1.Move
-	43, // 20: atoll.v1.ListMovesResponse.moves:type_name -> atoll.v1.Move
-	44, // 21: atoll.v1.Move.phases:type_name -> atoll.v1.Phase
-	49, // 22: atoll.v1.Move.barriers:type_name -> atoll.v1.Move.BarriersEntry
-	45, // 23: atoll.v1.Move.checks:type_name -> atoll.v1.Check
-	50, // 24: atoll.v1.Move.figures:type_name -> atoll.v1.Move.FiguresEntry
-	0,  // 25: atoll.v1.Documents.Apply:input_type -> atoll.v1.ApplyRequest
-	3,  // 26: atoll.v1.Documents.Get:input_type -> atoll.v1.GetRequest
-	5,  // 27: atoll.v1.Documents.Diff:input_type -> atoll.v1.DiffRequest
-	8,  // 28: atoll.v1.Documents.History:input_type -> atoll.v1.HistoryRequest
-	11, // 29: atoll.v1.Documents.Audit:input_type -> atoll.v1.AuditRequest
-	14, // 30: atoll.v1.Documents.Explain:input_type -> atoll.v1.ExplainRequest
-	18, // 31: atoll.v1.Planes.Register:input_type -> atoll.v1.RegisterRequest
-	20, // 32: atoll.v1.Planes.Deregister:input_type -> atoll.v1.DeregisterRequest
-	24, // 33: atoll.v1.Planes.Watch:input_type -> atoll.v1.WatchRequest
-	28, // 34: atoll.v1.Planes.Report:input_type -> atoll.v1.ReportRequest
-	33, // 35: atoll.v1.Planes.List:input_type -> atoll.v1.ListPlanesRequest
-	22, // 36: atoll.v1.Planes.Forget:input_type -> atoll.v1.ForgetRequest
-	36, // 37: atoll.v1.Planes.LeaseWorker:input_type -> atoll.v1.LeaseWorkerRequest
-	38, // 38: atoll.v1.Moves.Plan:input_type -> atoll.v1.MoveRequest
-	38, // 39: atoll.v1.Moves.Start:input_type -> atoll.v1.MoveRequest
-	39, // 40: atoll.v1.Moves.Status:input_type -> atoll.v1.MoveIDRequest
-	40, // 41: atoll.v1.Moves.List:input_type -> atoll.v1.ListMovesRequest
-	39, // 42: atoll.v1.Moves.Abort:input_type -> atoll.v1.MoveIDRequest
-	39, // 43: atoll.v1.Moves.Follow:input_type -> atoll.v1.MoveIDRequest
-	1,  // 44: atoll.v1.Documents.Apply:output_type -> atoll.v1.ApplyResponse
-	4,  // 45: atoll.v1.Documents.Get:output_type -> atoll.v1.GetResponse
-	6,  // 46: atoll.v1.Documents.Diff:output_type -> atoll.v1.DiffResponse
-	9,  // 47: atoll.v1.Documents.History:output_type -> atoll.v1.HistoryResponse
-	12, // 48: atoll.v1.Documents.Audit:output_type -> atoll.v1.AuditResponse
-	16, // 49: atoll.v1.Documents.Explain:output_type -> atoll.v1.ExplainResponse
-	19, // 50: atoll.v1.Planes.Register:output_type -> atoll.v1.RegisterResponse
-	21, // 51: atoll.v1.Planes.Deregister:output_type -> atoll.v1.DeregisterResponse
-	25, // 52: atoll.v1.Planes.Watch:output_type -> atoll.v1.WatchResponse
-	31, // 53: atoll.v1.Planes.Report:output_type -> atoll.v1.ReportResponse
-	34, // 54: atoll.v1.Planes.List:output_type -> atoll.v1.ListPlanesResponse
-	23, // 55: atoll.v1.Planes.Forget:output_type -> atoll.v1.ForgetResponse
-	37, // 56: atoll.v1.Planes.LeaseWorker:output_type -> atoll.v1.LeaseWorkerResponse
-	41, // 57: atoll.v1.Moves.Plan:output_type -> atoll.v1.MoveResponse
-	41, // 58: atoll.v1.Moves.Start:output_type -> atoll.v1.MoveResponse
-	41, // 59: atoll.v1.Moves.Status:output_type -> atoll.v1.MoveResponse
-	42, // 60: atoll.v1.Moves.List:output_type -> atoll.v1.ListMovesResponse
-	41, // 61: atoll.v1.Moves.Abort:output_type -> atoll.v1.MoveResponse
-	41, // 62: atoll.v1.Moves.Follow:output_type -> atoll.v1.MoveResponse
-	44, // [44:63] is the sub-list for method output_type
-	25, // [25:44] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	49, // 14: atoll.v1.ReportRequest.figures:type_name -> atoll.v1.ReportRequest.FiguresEntry
+	31, // 15: atoll.v1.LaneReport.parked_rows:type_name -> atoll.v1.ParkedRow
+	33, // 16: atoll.v1.ReportResponse.leases:type_name -> atoll.v1.Lease
+	36, // 17: atoll.v1.ListPlanesResponse.planes:type_name -> atoll.v1.PlaneStatus
+	17, // 18: atoll.v1.PlaneStatus.plane:type_name -> atoll.v1.Plane
+	28, // 19: atoll.v1.PlaneStatus.report:type_name -> atoll.v1.ReportRequest
+	44, // 20: atoll.v1.MoveResponse.move:type_name -> atoll.v1.Move
+	44, // 21: atoll.v1.ListMovesResponse.moves:type_name -> atoll.v1.Move
+	45, // 22: atoll.v1.Move.phases:type_name -> atoll.v1.Phase
+	50, // 23: atoll.v1.Move.barriers:type_name -> atoll.v1.Move.BarriersEntry
+	46, // 24: atoll.v1.Move.checks:type_name -> atoll.v1.Check
+	51, // 25: atoll.v1.Move.figures:type_name -> atoll.v1.Move.FiguresEntry
+	0,  // 26: atoll.v1.Documents.Apply:input_type -> atoll.v1.ApplyRequest
+	3,  // 27: atoll.v1.Documents.Get:input_type -> atoll.v1.GetRequest
+	5,  // 28: atoll.v1.Documents.Diff:input_type -> atoll.v1.DiffRequest
+	8,  // 29: atoll.v1.Documents.History:input_type -> atoll.v1.HistoryRequest
+	11, // 30: atoll.v1.Documents.Audit:input_type -> atoll.v1.AuditRequest
+	14, // 31: atoll.v1.Documents.Explain:input_type -> atoll.v1.ExplainRequest
+	18, // 32: atoll.v1.Planes.Register:input_type -> atoll.v1.RegisterRequest
+	20, // 33: atoll.v1.Planes.Deregister:input_type -> atoll.v1.DeregisterRequest
+	24, // 34: atoll.v1.Planes.Watch:input_type -> atoll.v1.WatchRequest
+	28, // 35: atoll.v1.Planes.Report:input_type -> atoll.v1.ReportRequest
+	34, // 36: atoll.v1.Planes.List:input_type -> atoll.v1.ListPlanesRequest
+	22, // 37: atoll.v1.Planes.Forget:input_type -> atoll.v1.ForgetRequest
+	37, // 38: atoll.v1.Planes.LeaseWorker:input_type -> atoll.v1.LeaseWorkerRequest
+	39, // 39: atoll.v1.Moves.Plan:input_type -> atoll.v1.MoveRequest
+	39, // 40: atoll.v1.Moves.Start:input_type -> atoll.v1.MoveRequest
+	40, // 41: atoll.v1.Moves.Status:input_type -> atoll.v1.MoveIDRequest
+	41, // 42: atoll.v1.Moves.List:input_type -> atoll.v1.ListMovesRequest
+	40, // 43: atoll.v1.Moves.Abort:input_type -> atoll.v1.MoveIDRequest
+	40, // 44: atoll.v1.Moves.Follow:input_type -> atoll.v1.MoveIDRequest
+	1,  // 45: atoll.v1.Documents.Apply:output_type -> atoll.v1.ApplyResponse
+	4,  // 46: atoll.v1.Documents.Get:output_type -> atoll.v1.GetResponse
+	6,  // 47: atoll.v1.Documents.Diff:output_type -> atoll.v1.DiffResponse
+	9,  // 48: atoll.v1.Documents.History:output_type -> atoll.v1.HistoryResponse
+	12, // 49: atoll.v1.Documents.Audit:output_type -> atoll.v1.AuditResponse
+	16, // 50: atoll.v1.Documents.Explain:output_type -> atoll.v1.ExplainResponse
+	19, // 51: atoll.v1.Planes.Register:output_type -> atoll.v1.RegisterResponse
+	21, // 52: atoll.v1.Planes.Deregister:output_type -> atoll.v1.DeregisterResponse
+	25, // 53: atoll.v1.Planes.Watch:output_type -> atoll.v1.WatchResponse
+	32, // 54: atoll.v1.Planes.Report:output_type -> atoll.v1.ReportResponse
+	35, // 55: atoll.v1.Planes.List:output_type -> atoll.v1.ListPlanesResponse
+	23, // 56: atoll.v1.Planes.Forget:output_type -> atoll.v1.ForgetResponse
+	38, // 57: atoll.v1.Planes.LeaseWorker:output_type -> atoll.v1.LeaseWorkerResponse
+	42, // 58: atoll.v1.Moves.Plan:output_type -> atoll.v1.MoveResponse
+	42, // 59: atoll.v1.Moves.Start:output_type -> atoll.v1.MoveResponse
+	42, // 60: atoll.v1.Moves.Status:output_type -> atoll.v1.MoveResponse
+	43, // 61: atoll.v1.Moves.List:output_type -> atoll.v1.ListMovesResponse
+	42, // 62: atoll.v1.Moves.Abort:output_type -> atoll.v1.MoveResponse
+	42, // 63: atoll.v1.Moves.Follow:output_type -> atoll.v1.MoveResponse
+	45, // [45:64] is the sub-list for method output_type
+	26, // [26:45] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_console_proto_init() }
@@ -3398,7 +3513,7 @@ func file_atoll_v1_console_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_console_proto_rawDesc), len(file_atoll_v1_console_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   51,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -218,7 +218,8 @@ func TestPlaneCommands(t *testing.T) {
 	}
 	report := &atollv1.ReportRequest{
 		Plane: "dbsync@unit-b", Incarnation: "1", BoottimeNs: 1, Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 12}},
-		Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", Space: "shop", State: "running", Position: "bin.1:4", LagMs: 31, Groups: 1200, Rows: 3400, Parked: 2}},
+		Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", Space: "shop", State: "running", Position: "bin.1:4", LagMs: 31, Groups: 1200, Rows: 3400, Parked: 2,
+			ParkedRows: []*atollv1.ParkedRow{{Id: 7, Table: "shop.orders", Key: "buyer-1", Owner: "unit-b", Reason: "not owned", Position: "0-1-9", At: "2026-11-21T10:00:00Z"}}}},
 	}
 	if _, err := client.Planes().Report(t.Context(), connect.NewRequest(report)); err != nil {
 		t.Fatal(err)
@@ -234,6 +235,8 @@ func TestPlaneCommands(t *testing.T) {
 		{[]string{"planes", "list", "-o", "json"}, 0, `"silent_ms":null`, ""},
 		{[]string{"planes", "--space", "other"}, 0, "gateway@unit-a", ""},
 		{[]string{"lanes"}, 0, "LANE           SPACE  STATE     LAG  GROUPS  ROWS  PARKED  POSITION  REASON\nunit-a>unit-b  shop   running  31ms    1200  3400       2  bin.1:4\n", ""},
+		{[]string{"lanes"}, 0, "LANE           ID  TABLE        KEY      OWNER   AT                    POSITION  REASON\nunit-a>unit-b   7  shop.orders  buyer-1  unit-b  2026-11-21T10:00:00Z  0-1-9     not owned\n", ""},
+		{[]string{"lanes", "-o", "json"}, 0, `"parked_rows":[{"id":7,"table":"shop.orders","key":"buyer-1"`, ""},
 		{[]string{"lanes", "-o", "json"}, 0, `"parked":2`, ""},
 		{[]string{"lanes", "--space", "other", "-o", "json"}, 0, `{"lanes":[]}`, ""},
 		{[]string{"planes", "forget", "never"}, 1, "", `no plane "never"`},

@@ -28,6 +28,19 @@ type laneOut struct {
 	Groups   int64  `json:"groups"`
 	Rows     int64  `json:"rows"`
 	Parked   int64  `json:"parked"`
+
+	ParkedRows []parkedOut `json:"parked_rows"` // the oldest, 20 at most
+}
+
+// parkedOut is a row that its origin did not own.
+type parkedOut struct {
+	ID       int64  `json:"id"`    // in atoll.parked of the target unit's database
+	Table    string `json:"table"` // schema.table there
+	Key      string `json:"key"`
+	Owner    string `json:"owner"`
+	Position string `json:"position"`
+	At       string `json:"at"`
+	Reason   string `json:"reason"`
 }
 
 // Run prints one lane a line, as its plane last reported it.
@@ -37,6 +50,7 @@ func (c *LanesCmd) Run(ctx context.Context, out *Output) error {
 		return err
 	}
 	answer := lanesOut{Lanes: []laneOut{}}
+	parked := &table{head: []string{"LANE", "ID", "TABLE", "KEY", "OWNER", "AT", "POSITION", "REASON"}}
 	t := &table{head: []string{"LANE", "SPACE", "STATE", "LAG", "GROUPS", "ROWS", "PARKED", "POSITION", "REASON"}}
 	for _, p := range planes {
 		for _, l := range p.GetReport().GetLanes() {
@@ -46,6 +60,12 @@ func (c *LanesCmd) Run(ctx context.Context, out *Output) error {
 			o := laneOut{
 				Name: l.GetName(), Space: l.GetSpace(), Plane: p.GetPlane().GetName(), State: l.GetState(), Reason: l.GetReason(),
 				Position: l.GetPosition(), LagMS: l.GetLagMs(), Groups: l.GetGroups(), Rows: l.GetRows(), Parked: l.GetParked(),
+				ParkedRows: []parkedOut{},
+			}
+			for _, p := range l.GetParkedRows() {
+				o.ParkedRows = append(o.ParkedRows, parkedOut{p.GetId(), p.GetTable(), p.GetKey(), p.GetOwner(), p.GetPosition(), p.GetAt(), p.GetReason()})
+				parked.add(text(o.Name), number(strconv.FormatInt(p.GetId(), 10)), text(p.GetTable()), text(p.GetKey()), text(p.GetOwner()),
+					text(p.GetAt()), text(p.GetPosition()), text(p.GetReason()))
 			}
 			if !p.GetConnected() {
 				o.State, o.Reason = "silent", o.Plane+" does not report"
@@ -60,7 +80,13 @@ func (c *LanesCmd) Run(ctx context.Context, out *Output) error {
 			_, err := fmt.Fprintln(w, "no plane reports a lane")
 			return err
 		}
-		return t.write(w)
+		if err := t.write(w); err != nil || len(parked.rows) == 0 {
+			return err
+		}
+		if _, err := fmt.Fprintf(w, "\nparked rows, the oldest first (their contents: table atoll.parked in the database of the lane's target, by id)\n"); err != nil {
+			return err
+		}
+		return parked.write(w)
 	})
 }
 
