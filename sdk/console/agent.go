@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,8 +25,10 @@ import (
 // Plane is a process that obeys snapshots. The Agent calls Install and Ask
 // from one goroutine; Report and Renew may come from several at once.
 type Plane interface {
-	// Install puts a snapshot in force. The Agent has stored it on disk. An
-	// error keeps the plane at its former epoch; the Agent tries again.
+	// Install puts a snapshot in force. The Agent then stores it, and tells the
+	// console of an epoch, and of acks that rest on it, once it is on disk: a
+	// plane that told of an epoch has it after a crash. An error keeps the plane
+	// at its former epoch; the Agent tries again.
 	Install(ctx context.Context, s *space.Snapshot) error
 	// Ask gives the plane all that the movers want of it now; it replaces the
 	// former list. It must not block.
@@ -63,7 +67,8 @@ type Agent struct {
 	last   atomic.Int64 // boot time of the newest report: reports are told apart and ordered by it
 
 	mu     sync.Mutex
-	epochs map[string]int64 // space → epoch installed
+	epochs map[string]int64 // space → epoch in force
+	stored map[string]int64 // space → epoch that a crash leaves
 }
 
 // NewAgent starts nothing; Run does.
@@ -87,7 +92,7 @@ func NewAgent(cfg Config, p Plane) (*Agent, error) {
 	if cfg.Identity.Pid == 0 {
 		cfg.Identity.Pid = int64(os.Getpid())
 	}
-	return &Agent{cfg: cfg, plane: p, client: client, poke: make(chan struct{}, 1), epochs: map[string]int64{}}, nil
+	return &Agent{cfg: cfg, plane: p, client: client, poke: make(chan struct{}, 1), epochs: map[string]int64{}, stored: map[string]int64{}}, nil
 }
 
 func newIncarnation() string {
@@ -183,10 +188,7 @@ func (a *Agent) watchOnce(ctx context.Context) error {
 	silence := time.AfterFunc(watchSilence, func() { cancel(errors.New("the console is silent")) })
 	defer silence.Stop()
 	a.mu.Lock()
-	epochs := make(map[string]int64, len(a.epochs))
-	for s, e := range a.epochs {
-		epochs[s] = e
-	}
+	epochs := maps.Clone(a.stored)
 	a.mu.Unlock()
 	stream, err := a.client.current().planes.Watch(ctx, connect.NewRequest(&atollv1.WatchRequest{
 		Plane: a.cfg.Identity.GetName(), Incarnation: a.Incarnation(), Unit: a.cfg.Identity.GetUnit(), Epochs: epochs,
@@ -224,27 +226,44 @@ func (a *Agent) take(ctx context.Context, m *atollv1.WatchResponse) error {
 	return nil
 }
 
-// install stores a snapshot before it puts it in force: a plane that acked an
-// epoch still has it after a crash.
+// install puts a snapshot in force and then stores it. What it allows has been
+// published for everyone, and what it forbids is forbidden the sooner; nobody
+// counts on this plane before report tells of it.
 func (a *Agent) install(ctx context.Context, s *space.Snapshot, raw []byte) error {
 	a.mu.Lock()
-	known := a.epochs[s.Space]
+	inForce, stored := a.epochs[s.Space], a.stored[s.Space]
 	a.mu.Unlock()
-	if s.Epoch <= known {
+	if s.Epoch > inForce {
+		if err := a.plane.Install(ctx, s); err != nil {
+			return fmt.Errorf("install snapshot of %q at epoch %d: %w", s.Space, s.Epoch, err)
+		}
+	}
+	if s.Epoch < inForce || s.Epoch <= stored {
 		return nil
 	}
+	a.mu.Lock()
+	a.epochs[s.Space] = s.Epoch
+	a.mu.Unlock()
 	if raw != nil && a.cfg.Dir != "" {
 		if err := storeSnapshot(a.cfg.Dir, s.Space, raw); err != nil {
 			return err
 		}
 	}
-	if err := a.plane.Install(ctx, s); err != nil {
-		return fmt.Errorf("install snapshot of %q at epoch %d: %w", s.Space, s.Epoch, err)
-	}
 	a.mu.Lock()
-	a.epochs[s.Space] = s.Epoch
+	a.stored[s.Space] = s.Epoch
 	a.mu.Unlock()
 	return nil
+}
+
+// withhold takes out of a report what rests on snapshots that are not stored
+// yet.
+func (a *Agent) withhold(r *atollv1.ReportRequest) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, s := range r.GetSpaces() {
+		s.Epoch = min(s.GetEpoch(), a.stored[s.GetSpace()])
+	}
+	r.Acks = slices.DeleteFunc(r.GetAcks(), func(k *atollv1.Ack) bool { return k.GetEpoch() > a.stored[k.GetSpace()] })
 }
 
 func (a *Agent) installStored(ctx context.Context) error {
@@ -303,6 +322,7 @@ func (a *Agent) report(ctx context.Context) error {
 	sent := a.reportTime()
 	r := &atollv1.ReportRequest{Plane: a.cfg.Identity.GetName(), Incarnation: a.Incarnation(), BoottimeNs: int64(sent)}
 	a.plane.Report(r)
+	a.withhold(r)
 	var answer *atollv1.ReportResponse
 	err := a.client.try(ctx, reportTimeout, func(ctx context.Context, s *services) error {
 		res, err := s.planes.Report(ctx, connect.NewRequest(r))

@@ -133,6 +133,7 @@ func (p *fakePlane) Report(r *atollv1.ReportRequest) {
 	defer p.mu.Unlock()
 	if p.epoch > 0 {
 		r.Spaces = append(r.Spaces, &atollv1.SpaceReport{Space: "shop", Epoch: p.epoch})
+		r.Acks = append(r.Acks, &atollv1.Ack{Space: "shop", Move: "m1", Epoch: p.epoch, Step: "drained"})
 	}
 }
 
@@ -224,6 +225,64 @@ func TestAgent_InstallsReportsAndRenews(t *testing.T) {
 	if again.until != 0 {
 		t.Error("a lease without a console")
 	}
+}
+
+// TestAgent_TellsOfWhatIsStored: a snapshot that cannot be stored is obeyed and
+// not told of, nor what rests on it.
+func TestAgent_TellsOfWhatIsStored(t *testing.T) {
+	f, p := newFakeConsole(t), newFakePlane()
+	dir := filepath.Join(t.TempDir(), "plane")
+	_, _ = runAgent(t, console.Config{URLs: []string{f.url}, Interval: 20 * time.Millisecond, Dir: dir}, p)
+	told := func(want func(*atollv1.ReportRequest) bool) *atollv1.ReportRequest {
+		t.Helper()
+		limit := time.After(10 * time.Second)
+		for {
+			select {
+			case r := <-f.reports:
+				if want(r) {
+					return r
+				}
+			case <-limit:
+				t.Fatal("waited 10 s for a report")
+			}
+		}
+	}
+	epoch := func(r *atollv1.ReportRequest) int64 {
+		if len(r.GetSpaces()) == 0 {
+			return 0
+		}
+		return r.GetSpaces()[0].GetEpoch()
+	}
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 7)}}
+	if r := told(func(r *atollv1.ReportRequest) bool { return epoch(r) == 7 }); len(r.GetAcks()) != 1 {
+		t.Errorf("told of epoch 7 with %v", r.GetAcks())
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil { // no directory can be made there
+		t.Fatal(err)
+	}
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 9)}}
+	p.wait(t, "epoch 9 in force", func() bool { return p.epoch == 9 })
+	since := int64(console.Boottime())
+	for range 3 {
+		r := told(func(r *atollv1.ReportRequest) bool { return r.GetBoottimeNs() > since })
+		if epoch(r) != 7 || len(r.GetAcks()) != 0 {
+			t.Fatalf("told of what is not stored: %v", r)
+		}
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 9)}} // the console sends what is above the stored epoch
+	if r := told(func(r *atollv1.ReportRequest) bool { return epoch(r) == 9 }); len(r.GetAcks()) != 1 {
+		t.Errorf("told of epoch 9 with %v", r.GetAcks())
+	}
+	if p.mu.Lock(); len(p.installed) != 2 {
+		t.Errorf("installed %v, want 7 and 9 once", p.installed)
+	}
+	p.mu.Unlock()
 }
 
 func TestAgent_PokeReportsAtOnce(t *testing.T) {
