@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/hex"
@@ -302,7 +303,8 @@ func (c *comparison) read(ctx context.Context, s Side, where string, limit int) 
 	return out, last, rows.Err()
 }
 
-// unlike counts the rows of both sides and lists those that differ.
+// unlike counts the rows of both sides and lists those that differ, in an order
+// that is good for people.
 func unlike(a, b map[string]row) (n int64, diff [][]string) {
 	for id, r := range a {
 		n++
@@ -316,6 +318,9 @@ func unlike(a, b map[string]row) (n int64, diff [][]string) {
 			diff = append(diff, r.pk)
 		}
 	}
+	slices.SortFunc(diff, func(a, b []string) int {
+		return slices.CompareFunc(a, b, func(x, y string) int { return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)) })
+	})
 	return n, diff
 }
 
