@@ -124,6 +124,7 @@ func TestSandbox(t *testing.T) {
 		wholeFlow(t, in, u.Gateway, b, "first-"+u.Code)
 	}
 	t.Run("commands", func(t *testing.T) { commands(t, path, dir) })
+	t.Run("new tables", func(t *testing.T) { newTables(t, path, dir) })
 	t.Run("stopped site", func(t *testing.T) { stoppedSite(t, in, b) })
 	t.Run("cut", func(t *testing.T) {
 		awaitOrder(t, in, in.Units[0].Gateway, a) // its leases ended while it stood still
@@ -167,6 +168,47 @@ func commands(t *testing.T, path, dir string) {
 	refused := run(t, time.Minute, path, "apply", "-f", file, "--dir", dir)
 	if refused.status != statusInvalid || !strings.Contains(refused.stderr, "atoll move start") || !strings.Contains(refused.stderr, "5000-5999") {
 		t.Errorf("apply of a changed owner: status %d\n%s", refused.status, refused.stderr)
+	}
+}
+
+// newTables applies Databases beside the shop's. Each plane beats into its own
+// server alone, so the heartbeats are a table whose rows differ. The shop's own
+// tables, listed once more, are equal.
+func newTables(t *testing.T, path, dir string) {
+	var document map[string]any
+	decode(t, run(t, time.Minute, path, "get", "database", "shop", "-o", "json", "--dir", dir).stdout, &document)
+	spec := document["spec"].(map[string]any)
+	document["metadata"] = map[string]any{"name": "probe"}
+	apply := func() result {
+		raw, err := json.Marshal(document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "probe.json")
+		writeFile(t, file, string(raw))
+		return run(t, time.Minute, path, "apply", "-f", file, "--dry-run", "-o", "json", "--dir", dir)
+	}
+	equal := apply()
+	equal.want(t, statusDone, "apply of equal tables")
+	if !strings.Contains(equal.stdout, `"action":"created"`) || !strings.Contains(equal.stdout, `"not_compared":[]`) {
+		t.Errorf("equal tables: %s%s", equal.stdout, equal.stderr)
+	}
+	for _, s := range spec["sources"].([]any) {
+		s.(map[string]any)["database"] = "atoll"
+	}
+	spec["tables"] = []any{
+		map[string]any{"name": "heartbeat", "kind": "unit", "key": "unit"}, map[string]any{"name": "nowhere", "kind": "unit", "key": "unit"},
+	}
+	refused := apply()
+	refused.want(t, statusInvalid, "apply of a table whose rows differ")
+	for _, want := range []string{
+		"nothing was applied",
+		"Database probe: spec.tables[0]: table heartbeat holds rows that differ between unit-a and unit-b: 2, among them those with primary key 'unit-a' 'unit-b' (make them equal,",
+		"Database probe: spec.tables[1]: table nowhere is neither in unit-a nor in unit-b (create it in each unit,",
+	} {
+		if !strings.Contains(refused.stderr, want) {
+			t.Errorf("no word of %q in\n%s", want, refused.stderr)
+		}
 	}
 }
 

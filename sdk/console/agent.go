@@ -30,8 +30,8 @@ type Plane interface {
 	// plane that told of an epoch has it after a crash. An error keeps the plane
 	// at its former epoch; the Agent tries again.
 	Install(ctx context.Context, s *space.Snapshot) error
-	// Ask gives the plane all that the movers want of it now; it replaces the
-	// former list. It must not block.
+	// Ask gives the plane all that is wanted of it now; it replaces the former
+	// list. It must not block.
 	Ask(asks []*atollv1.Ask)
 	// Report fills in epochs in force, acks, lanes, figures and trouble. The
 	// Agent adds name, incarnation and boot time.

@@ -95,7 +95,7 @@ func (c *Console) parts(kept store.Store) (*parts, error) {
 	if p.planes, err = planes.New(cfg); err != nil {
 		return nil, err
 	}
-	p.documents, err = documents.New(documents.Config{Store: kept, Settings: c.cfg.Settings, Awaiter: p.planes})
+	p.documents, err = documents.New(documents.Config{Store: kept, Settings: c.cfg.Settings, Awaiter: p.planes, Asker: p.planes})
 	return p, err
 }
 

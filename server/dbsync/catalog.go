@@ -86,10 +86,7 @@ func (c *catalog) add(unit string, reach map[string]string, servers map[string]s
 	}
 	for _, u := range slices.Sorted(maps.Keys(sources)) {
 		s := sources[u]
-		at := server{Addr: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), User: s.User, PasswordFile: s.PasswordFile}
-		if r, ok := reach[u]; ok {
-			at.Addr = r
-		}
+		at := reached(reach, s)
 		if old, ok := servers[u]; ok && old != at {
 			c.troubles = append(c.troubles, fmt.Sprintf("database %s: unit %s has another server or account than in an earlier database: one server a unit is synced", db.Metadata.Name, u))
 			return
@@ -111,6 +108,15 @@ func (c *catalog) add(unit string, reach map[string]string, servers map[string]s
 		l.Spaces = append(l.Spaces, v.Snapshot.Space)
 		l.Tables = append(l.Tables, carried(v, db, sources[u], home)...)
 	}
+}
+
+// reached is a source's server as a plane here reaches it.
+func reached(reach map[string]string, s *space.DataSource) server {
+	at := server{Addr: net.JoinHostPort(s.Host, strconv.Itoa(s.Port)), User: s.User, PasswordFile: s.PasswordFile}
+	if r, ok := reach[s.Unit]; ok {
+		at.Addr = r
+	}
+	return at
 }
 
 // carried lists the tables that go from one source to another: unit tables

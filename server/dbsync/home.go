@@ -24,20 +24,22 @@ type ackID struct {
 
 // Steps of asks and acks.
 const (
-	stepClose  = "close"
-	stepOpen   = "open"
-	stepSettle = "settle"
+	stepClose   = "close"
+	stepOpen    = "open"
+	stepSettle  = "settle"
+	stepCompare = "compare" // of an apply, not of a move
 
-	ackClosed  = "closed"
-	ackOpened  = "opened"
-	ackSettled = "settled"
-	ackPassed  = "passed"
+	ackClosed   = "closed"
+	ackOpened   = "opened"
+	ackSettled  = "settled"
+	ackCompared = "compared"
+	ackPassed   = "passed"
 	// ackThrough says that a lane has passed a move's OPEN: the move may leave
 	// the snapshot once every lane has said so.
 	ackThrough = "passed-open"
 )
 
-var ackOf = map[string]string{stepClose: ackClosed, stepOpen: ackOpened, stepSettle: ackSettled}
+var ackOf = map[string]string{stepClose: ackClosed, stepOpen: ackOpened, stepSettle: ackSettled, stepCompare: ackCompared}
 
 // runHome works in the own unit's database: heartbeats, tokens, comparisons.
 func (s *Sync) runHome(ctx context.Context, at server) {

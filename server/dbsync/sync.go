@@ -26,7 +26,7 @@ type Sync struct {
 	lanes   map[string]*lane // wanted by the catalog
 	made    int64            // version of what books are made from
 	asks    []*atollv1.Ask
-	done    map[ackID]*atollv1.Ack // closed, opened, settled
+	done    map[ackID]*atollv1.Ack // closed, opened, settled, compared
 	home    string                 // what keeps the own server from being used, "" when nothing does
 	beating bool                   // the own server has Atoll's tables
 	running bool
@@ -50,6 +50,7 @@ func (s *Sync) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() { s.lister(ctx) })
 	running := map[*lane]context.CancelFunc{}
 	var homed *server
 	stopHome := func() {}

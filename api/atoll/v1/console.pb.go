@@ -28,8 +28,10 @@ type ApplyRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Documents     []byte                 `protobuf:"bytes,1,opt,name=documents,proto3" json:"documents,omitempty"` // YAML or JSON, one document, a list, or several YAML documents
 	DryRun        bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`     // answer when every live plane reported the epoch
-	Strict        bool                   `protobuf:"varint,4,opt,name=strict,proto3" json:"strict,omitempty"` // unknown fields are errors
+	Wait          bool                   `protobuf:"varint,3,opt,name=wait,proto3" json:"wait,omitempty"`                            // answer when every live plane reported the epoch
+	Strict        bool                   `protobuf:"varint,4,opt,name=strict,proto3" json:"strict,omitempty"`                        // unknown fields are errors
+	CompareMs     int64                  `protobuf:"varint,5,opt,name=compare_ms,json=compareMs,proto3" json:"compare_ms,omitempty"` // how long the rows of new tables may be compared; zero: 30 s
+	WaitMs        int64                  `protobuf:"varint,6,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`          // how long wait waits; zero: as long as the call may take
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -92,10 +94,25 @@ func (x *ApplyRequest) GetStrict() bool {
 	return false
 }
 
+func (x *ApplyRequest) GetCompareMs() int64 {
+	if x != nil {
+		return x.CompareMs
+	}
+	return 0
+}
+
+func (x *ApplyRequest) GetWaitMs() int64 {
+	if x != nil {
+		return x.WaitMs
+	}
+	return 0
+}
+
 type ApplyResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Applied       []*Applied             `protobuf:"bytes,1,rep,name=applied,proto3" json:"applied,omitempty"`
 	Warnings      []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	NotCompared   []*NotCompared         `protobuf:"bytes,3,rep,name=not_compared,json=notCompared,proto3" json:"not_compared,omitempty"` // each is among the warnings, too
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +161,83 @@ func (x *ApplyResponse) GetWarnings() []string {
 	return nil
 }
 
+func (x *ApplyResponse) GetNotCompared() []*NotCompared {
+	if x != nil {
+		return x.NotCompared
+	}
+	return nil
+}
+
+// NotCompared names tables that were put in force though nobody could look
+// whether their rows are equal in two units.
+type NotCompared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Database      string                 `protobuf:"bytes,1,opt,name=database,proto3" json:"database,omitempty"`
+	Tables        []string               `protobuf:"bytes,2,rep,name=tables,proto3" json:"tables,omitempty"`
+	Units         []string               `protobuf:"bytes,3,rep,name=units,proto3" json:"units,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NotCompared) Reset() {
+	*x = NotCompared{}
+	mi := &file_atoll_v1_console_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NotCompared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NotCompared) ProtoMessage() {}
+
+func (x *NotCompared) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NotCompared.ProtoReflect.Descriptor instead.
+func (*NotCompared) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NotCompared) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *NotCompared) GetTables() []string {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+func (x *NotCompared) GetUnits() []string {
+	if x != nil {
+		return x.Units
+	}
+	return nil
+}
+
+func (x *NotCompared) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Applied struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
@@ -157,7 +251,7 @@ type Applied struct {
 
 func (x *Applied) Reset() {
 	*x = Applied{}
-	mi := &file_atoll_v1_console_proto_msgTypes[2]
+	mi := &file_atoll_v1_console_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -169,7 +263,7 @@ func (x *Applied) String() string {
 func (*Applied) ProtoMessage() {}
 
 func (x *Applied) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[2]
+	mi := &file_atoll_v1_console_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -182,7 +276,7 @@ func (x *Applied) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Applied.ProtoReflect.Descriptor instead.
 func (*Applied) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{2}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Applied) GetKind() string {
@@ -230,7 +324,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[3]
+	mi := &file_atoll_v1_console_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -242,7 +336,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[3]
+	mi := &file_atoll_v1_console_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -255,7 +349,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{3}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetRequest) GetKind() string {
@@ -281,7 +375,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[4]
+	mi := &file_atoll_v1_console_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -293,7 +387,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[4]
+	mi := &file_atoll_v1_console_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -306,7 +400,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{4}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetResponse) GetDocuments() [][]byte {
@@ -325,7 +419,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[5]
+	mi := &file_atoll_v1_console_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +431,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[5]
+	mi := &file_atoll_v1_console_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +444,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{5}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DiffRequest) GetDocuments() []byte {
@@ -369,7 +463,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[6]
+	mi := &file_atoll_v1_console_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -381,7 +475,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[6]
+	mi := &file_atoll_v1_console_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -394,7 +488,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{6}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DiffResponse) GetDiffs() []*DocumentDiff {
@@ -415,7 +509,7 @@ type DocumentDiff struct {
 
 func (x *DocumentDiff) Reset() {
 	*x = DocumentDiff{}
-	mi := &file_atoll_v1_console_proto_msgTypes[7]
+	mi := &file_atoll_v1_console_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +521,7 @@ func (x *DocumentDiff) String() string {
 func (*DocumentDiff) ProtoMessage() {}
 
 func (x *DocumentDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[7]
+	mi := &file_atoll_v1_console_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +534,7 @@ func (x *DocumentDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DocumentDiff.ProtoReflect.Descriptor instead.
 func (*DocumentDiff) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{7}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DocumentDiff) GetKind() string {
@@ -475,7 +569,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[8]
+	mi := &file_atoll_v1_console_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +581,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[8]
+	mi := &file_atoll_v1_console_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +594,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{8}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HistoryRequest) GetKind() string {
@@ -533,7 +627,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[9]
+	mi := &file_atoll_v1_console_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +639,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[9]
+	mi := &file_atoll_v1_console_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +652,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{9}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *HistoryResponse) GetRevisions() []*Revision {
@@ -582,7 +676,7 @@ type Revision struct {
 
 func (x *Revision) Reset() {
 	*x = Revision{}
-	mi := &file_atoll_v1_console_proto_msgTypes[10]
+	mi := &file_atoll_v1_console_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +688,7 @@ func (x *Revision) String() string {
 func (*Revision) ProtoMessage() {}
 
 func (x *Revision) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[10]
+	mi := &file_atoll_v1_console_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +701,7 @@ func (x *Revision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Revision.ProtoReflect.Descriptor instead.
 func (*Revision) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{10}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Revision) GetRevision() int64 {
@@ -661,7 +755,7 @@ type AuditRequest struct {
 
 func (x *AuditRequest) Reset() {
 	*x = AuditRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[11]
+	mi := &file_atoll_v1_console_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -673,7 +767,7 @@ func (x *AuditRequest) String() string {
 func (*AuditRequest) ProtoMessage() {}
 
 func (x *AuditRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[11]
+	mi := &file_atoll_v1_console_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -686,7 +780,7 @@ func (x *AuditRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditRequest.ProtoReflect.Descriptor instead.
 func (*AuditRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{11}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *AuditRequest) GetLimit() int32 {
@@ -705,7 +799,7 @@ type AuditResponse struct {
 
 func (x *AuditResponse) Reset() {
 	*x = AuditResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[12]
+	mi := &file_atoll_v1_console_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -717,7 +811,7 @@ func (x *AuditResponse) String() string {
 func (*AuditResponse) ProtoMessage() {}
 
 func (x *AuditResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[12]
+	mi := &file_atoll_v1_console_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -730,7 +824,7 @@ func (x *AuditResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditResponse.ProtoReflect.Descriptor instead.
 func (*AuditResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{12}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *AuditResponse) GetEntries() []*AuditEntry {
@@ -753,7 +847,7 @@ type AuditEntry struct {
 
 func (x *AuditEntry) Reset() {
 	*x = AuditEntry{}
-	mi := &file_atoll_v1_console_proto_msgTypes[13]
+	mi := &file_atoll_v1_console_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +859,7 @@ func (x *AuditEntry) String() string {
 func (*AuditEntry) ProtoMessage() {}
 
 func (x *AuditEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[13]
+	mi := &file_atoll_v1_console_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +872,7 @@ func (x *AuditEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuditEntry.ProtoReflect.Descriptor instead.
 func (*AuditEntry) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{13}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *AuditEntry) GetAt() string {
@@ -832,7 +926,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[14]
+	mi := &file_atoll_v1_console_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -844,7 +938,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[14]
+	mi := &file_atoll_v1_console_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -857,7 +951,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{14}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ExplainRequest) GetSpace() string {
@@ -926,7 +1020,7 @@ type Pair struct {
 
 func (x *Pair) Reset() {
 	*x = Pair{}
-	mi := &file_atoll_v1_console_proto_msgTypes[15]
+	mi := &file_atoll_v1_console_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1032,7 @@ func (x *Pair) String() string {
 func (*Pair) ProtoMessage() {}
 
 func (x *Pair) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[15]
+	mi := &file_atoll_v1_console_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1045,7 @@ func (x *Pair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pair.ProtoReflect.Descriptor instead.
 func (*Pair) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{15}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Pair) GetName() string {
@@ -977,7 +1071,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[16]
+	mi := &file_atoll_v1_console_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1083,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[16]
+	mi := &file_atoll_v1_console_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1096,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{16}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExplainResponse) GetExplanation() []byte {
@@ -1028,7 +1122,7 @@ type Plane struct {
 
 func (x *Plane) Reset() {
 	*x = Plane{}
-	mi := &file_atoll_v1_console_proto_msgTypes[17]
+	mi := &file_atoll_v1_console_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1134,7 @@ func (x *Plane) String() string {
 func (*Plane) ProtoMessage() {}
 
 func (x *Plane) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[17]
+	mi := &file_atoll_v1_console_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1147,7 @@ func (x *Plane) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Plane.ProtoReflect.Descriptor instead.
 func (*Plane) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{17}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Plane) GetName() string {
@@ -1121,7 +1215,7 @@ type RegisterRequest struct {
 
 func (x *RegisterRequest) Reset() {
 	*x = RegisterRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[18]
+	mi := &file_atoll_v1_console_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1227,7 @@ func (x *RegisterRequest) String() string {
 func (*RegisterRequest) ProtoMessage() {}
 
 func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[18]
+	mi := &file_atoll_v1_console_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1240,7 @@ func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
 func (*RegisterRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{18}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RegisterRequest) GetPlane() *Plane {
@@ -1164,7 +1258,7 @@ type RegisterResponse struct {
 
 func (x *RegisterResponse) Reset() {
 	*x = RegisterResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[19]
+	mi := &file_atoll_v1_console_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1270,7 @@ func (x *RegisterResponse) String() string {
 func (*RegisterResponse) ProtoMessage() {}
 
 func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[19]
+	mi := &file_atoll_v1_console_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1283,7 @@ func (x *RegisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegisterResponse.ProtoReflect.Descriptor instead.
 func (*RegisterResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{19}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{20}
 }
 
 type DeregisterRequest struct {
@@ -1202,7 +1296,7 @@ type DeregisterRequest struct {
 
 func (x *DeregisterRequest) Reset() {
 	*x = DeregisterRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[20]
+	mi := &file_atoll_v1_console_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1214,7 +1308,7 @@ func (x *DeregisterRequest) String() string {
 func (*DeregisterRequest) ProtoMessage() {}
 
 func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[20]
+	mi := &file_atoll_v1_console_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1227,7 +1321,7 @@ func (x *DeregisterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterRequest.ProtoReflect.Descriptor instead.
 func (*DeregisterRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{20}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DeregisterRequest) GetName() string {
@@ -1252,7 +1346,7 @@ type DeregisterResponse struct {
 
 func (x *DeregisterResponse) Reset() {
 	*x = DeregisterResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[21]
+	mi := &file_atoll_v1_console_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1264,7 +1358,7 @@ func (x *DeregisterResponse) String() string {
 func (*DeregisterResponse) ProtoMessage() {}
 
 func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[21]
+	mi := &file_atoll_v1_console_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1277,7 +1371,7 @@ func (x *DeregisterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeregisterResponse.ProtoReflect.Descriptor instead.
 func (*DeregisterResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{21}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{22}
 }
 
 type ForgetRequest struct {
@@ -1289,7 +1383,7 @@ type ForgetRequest struct {
 
 func (x *ForgetRequest) Reset() {
 	*x = ForgetRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[22]
+	mi := &file_atoll_v1_console_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1395,7 @@ func (x *ForgetRequest) String() string {
 func (*ForgetRequest) ProtoMessage() {}
 
 func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[22]
+	mi := &file_atoll_v1_console_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1408,7 @@ func (x *ForgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetRequest.ProtoReflect.Descriptor instead.
 func (*ForgetRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{22}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ForgetRequest) GetName() string {
@@ -1332,7 +1426,7 @@ type ForgetResponse struct {
 
 func (x *ForgetResponse) Reset() {
 	*x = ForgetResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[23]
+	mi := &file_atoll_v1_console_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1344,7 +1438,7 @@ func (x *ForgetResponse) String() string {
 func (*ForgetResponse) ProtoMessage() {}
 
 func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[23]
+	mi := &file_atoll_v1_console_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1357,7 +1451,7 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{23}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{24}
 }
 
 type WatchRequest struct {
@@ -1372,7 +1466,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[24]
+	mi := &file_atoll_v1_console_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1478,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[24]
+	mi := &file_atoll_v1_console_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1491,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{24}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *WatchRequest) GetPlane() string {
@@ -1433,9 +1527,10 @@ func (x *WatchRequest) GetEpochs() map[string]int64 {
 type WatchResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Snapshots [][]byte               `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"` // JSON of space.Snapshot, higher epochs only
-	// Asks are all that the movers want from this plane now; the whole list each
-	// time when asks_set is true. They follow from the persisted state of the
-	// moves, so any console gives the same list.
+	// Asks are all that is wanted of this plane now; the whole list each time
+	// when asks_set is true. Those of moves follow from their persisted state, so
+	// any console gives the same. One of step "compare" belongs to one call of
+	// Apply in one console and ends with it.
 	Asks          []*Ask   `protobuf:"bytes,2,rep,name=asks,proto3" json:"asks,omitempty"`
 	AsksSet       bool     `protobuf:"varint,3,opt,name=asks_set,json=asksSet,proto3" json:"asks_set,omitempty"`
 	Spaces        []string `protobuf:"bytes,4,rep,name=spaces,proto3" json:"spaces,omitempty"` // with asks_set: all spaces there are, for planes that drop deleted ones
@@ -1445,7 +1540,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[25]
+	mi := &file_atoll_v1_console_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1457,7 +1552,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[25]
+	mi := &file_atoll_v1_console_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1470,7 +1565,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{25}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WatchResponse) GetSnapshots() [][]byte {
@@ -1504,16 +1599,18 @@ func (x *WatchResponse) GetSpaces() []string {
 type Ask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Space         string                 `protobuf:"bytes,1,opt,name=space,proto3" json:"space,omitempty"`
-	Move          string                 `protobuf:"bytes,2,opt,name=move,proto3" json:"move,omitempty"`
-	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // fence epoch of the move
-	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`    // close | open | settle: see the participants of the mover
+	Move          string                 `protobuf:"bytes,2,opt,name=move,proto3" json:"move,omitempty"`                       // for step "compare" a name of the call
+	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // fence epoch of the move
+	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`                       // close | open | settle: see the participants of the mover; compare
+	Comparisons   []*Comparison          `protobuf:"bytes,5,rep,name=comparisons,proto3" json:"comparisons,omitempty"`         // step "compare"
+	LimitMs       int64                  `protobuf:"varint,6,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"` // of all comparisons together
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_atoll_v1_console_proto_msgTypes[26]
+	mi := &file_atoll_v1_console_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1622,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[26]
+	mi := &file_atoll_v1_console_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1635,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{26}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Ask) GetSpace() string {
@@ -1569,24 +1666,262 @@ func (x *Ask) GetStep() string {
 	return ""
 }
 
+func (x *Ask) GetComparisons() []*Comparison {
+	if x != nil {
+		return x.Comparisons
+	}
+	return nil
+}
+
+func (x *Ask) GetLimitMs() int64 {
+	if x != nil {
+		return x.LimitMs
+	}
+	return 0
+}
+
+// Comparison is tables of one Database in two units, as a document that may
+// not be in force yet has them.
+type Comparison struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Space         string                 `protobuf:"bytes,1,opt,name=space,proto3" json:"space,omitempty"`
+	Database      string                 `protobuf:"bytes,2,opt,name=database,proto3" json:"database,omitempty"` // name of the document
+	From          *DataSource            `protobuf:"bytes,3,opt,name=from,proto3" json:"from,omitempty"`
+	To            *DataSource            `protobuf:"bytes,4,opt,name=to,proto3" json:"to,omitempty"` // of the unit whose plane is asked
+	Tables        []*ComparedTable       `protobuf:"bytes,5,rep,name=tables,proto3" json:"tables,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Comparison) Reset() {
+	*x = Comparison{}
+	mi := &file_atoll_v1_console_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Comparison) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Comparison) ProtoMessage() {}
+
+func (x *Comparison) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Comparison.ProtoReflect.Descriptor instead.
+func (*Comparison) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Comparison) GetSpace() string {
+	if x != nil {
+		return x.Space
+	}
+	return ""
+}
+
+func (x *Comparison) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *Comparison) GetFrom() *DataSource {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *Comparison) GetTo() *DataSource {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *Comparison) GetTables() []*ComparedTable {
+	if x != nil {
+		return x.Tables
+	}
+	return nil
+}
+
+// DataSource is one of a Database's. The password stays where the plane runs.
+type DataSource struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Unit          string                 `protobuf:"bytes,1,opt,name=unit,proto3" json:"unit,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Port          int32                  `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Database      string                 `protobuf:"bytes,4,opt,name=database,proto3" json:"database,omitempty"`
+	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	PasswordFile  string                 `protobuf:"bytes,6,opt,name=password_file,json=passwordFile,proto3" json:"password_file,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DataSource) Reset() {
+	*x = DataSource{}
+	mi := &file_atoll_v1_console_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DataSource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DataSource) ProtoMessage() {}
+
+func (x *DataSource) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DataSource.ProtoReflect.Descriptor instead.
+func (*DataSource) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *DataSource) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
+func (x *DataSource) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *DataSource) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *DataSource) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *DataSource) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *DataSource) GetPasswordFile() string {
+	if x != nil {
+		return x.PasswordFile
+	}
+	return ""
+}
+
+type ComparedTable struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // unit | centerUnit
+	Key           string                 `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ComparedTable) Reset() {
+	*x = ComparedTable{}
+	mi := &file_atoll_v1_console_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ComparedTable) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ComparedTable) ProtoMessage() {}
+
+func (x *ComparedTable) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ComparedTable.ProtoReflect.Descriptor instead.
+func (*ComparedTable) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ComparedTable) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ComparedTable) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *ComparedTable) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
 // Ack answers an ask, or says that a hold or a fence of a snapshot is met.
 type Ack struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Space         string                 `protobuf:"bytes,1,opt,name=space,proto3" json:"space,omitempty"`
 	Move          string                 `protobuf:"bytes,2,opt,name=move,proto3" json:"move,omitempty"`
 	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`                                                                               // fence epoch; for step "quiet" the epoch of the hold's snapshot
-	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`                                                                                  // quiet | drained | closed | passed | opened | settled
+	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`                                                                                  // quiet | drained | closed | passed | opened | settled | compared
 	Lane          string                 `protobuf:"bytes,5,opt,name=lane,proto3" json:"lane,omitempty"`                                                                                  // steps of a lane: "unit-a>unit-b"
 	Detail        string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`                                                                              // position of a token, for people
 	Error         string                 `protobuf:"bytes,7,opt,name=error,proto3" json:"error,omitempty"`                                                                                // the step cannot be done
 	Figures       map[string]int64       `protobuf:"bytes,8,rep,name=figures,proto3" json:"figures,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // tx_killed, held, rows_compared, rows_different, …
+	Differences   []*TableDifference     `protobuf:"bytes,9,rep,name=differences,proto3" json:"differences,omitempty"`                                                                    // step "compared": what may not be listed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Ack) Reset() {
 	*x = Ack{}
-	mi := &file_atoll_v1_console_proto_msgTypes[27]
+	mi := &file_atoll_v1_console_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1933,7 @@ func (x *Ack) String() string {
 func (*Ack) ProtoMessage() {}
 
 func (x *Ack) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[27]
+	mi := &file_atoll_v1_console_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1946,7 @@ func (x *Ack) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ack.ProtoReflect.Descriptor instead.
 func (*Ack) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{27}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Ack) GetSpace() string {
@@ -1670,6 +2005,106 @@ func (x *Ack) GetFigures() map[string]int64 {
 	return nil
 }
 
+func (x *Ack) GetDifferences() []*TableDifference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// TableDifference is a table that is not the same in two units.
+type TableDifference struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Space         string                 `protobuf:"bytes,1,opt,name=space,proto3" json:"space,omitempty"`
+	Database      string                 `protobuf:"bytes,2,opt,name=database,proto3" json:"database,omitempty"`
+	Table         string                 `protobuf:"bytes,3,opt,name=table,proto3" json:"table,omitempty"`
+	Different     int64                  `protobuf:"varint,4,opt,name=different,proto3" json:"different,omitempty"` // rows that are in one unit only, or unlike
+	More          bool                   `protobuf:"varint,5,opt,name=more,proto3" json:"more,omitempty"`           // the comparison ended there, not all rows were looked at
+	First         []string               `protobuf:"bytes,6,rep,name=first,proto3" json:"first,omitempty"`          // primary keys of some
+	Trouble       string                 `protobuf:"bytes,7,opt,name=trouble,proto3" json:"trouble,omitempty"`      // not the rows but the table, in words with the mend
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TableDifference) Reset() {
+	*x = TableDifference{}
+	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TableDifference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TableDifference) ProtoMessage() {}
+
+func (x *TableDifference) ProtoReflect() protoreflect.Message {
+	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TableDifference.ProtoReflect.Descriptor instead.
+func (*TableDifference) Descriptor() ([]byte, []int) {
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *TableDifference) GetSpace() string {
+	if x != nil {
+		return x.Space
+	}
+	return ""
+}
+
+func (x *TableDifference) GetDatabase() string {
+	if x != nil {
+		return x.Database
+	}
+	return ""
+}
+
+func (x *TableDifference) GetTable() string {
+	if x != nil {
+		return x.Table
+	}
+	return ""
+}
+
+func (x *TableDifference) GetDifferent() int64 {
+	if x != nil {
+		return x.Different
+	}
+	return 0
+}
+
+func (x *TableDifference) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+func (x *TableDifference) GetFirst() []string {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
+func (x *TableDifference) GetTrouble() string {
+	if x != nil {
+		return x.Trouble
+	}
+	return ""
+}
+
 type ReportRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Plane         string                 `protobuf:"bytes,1,opt,name=plane,proto3" json:"plane,omitempty"`
@@ -1686,7 +2121,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[28]
+	mi := &file_atoll_v1_console_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +2133,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[28]
+	mi := &file_atoll_v1_console_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +2146,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{28}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ReportRequest) GetPlane() string {
@@ -1781,7 +2216,7 @@ type SpaceReport struct {
 
 func (x *SpaceReport) Reset() {
 	*x = SpaceReport{}
-	mi := &file_atoll_v1_console_proto_msgTypes[29]
+	mi := &file_atoll_v1_console_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1793,7 +2228,7 @@ func (x *SpaceReport) String() string {
 func (*SpaceReport) ProtoMessage() {}
 
 func (x *SpaceReport) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[29]
+	mi := &file_atoll_v1_console_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1806,7 +2241,7 @@ func (x *SpaceReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SpaceReport.ProtoReflect.Descriptor instead.
 func (*SpaceReport) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{29}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SpaceReport) GetSpace() string {
@@ -1848,7 +2283,7 @@ type LaneReport struct {
 
 func (x *LaneReport) Reset() {
 	*x = LaneReport{}
-	mi := &file_atoll_v1_console_proto_msgTypes[30]
+	mi := &file_atoll_v1_console_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1860,7 +2295,7 @@ func (x *LaneReport) String() string {
 func (*LaneReport) ProtoMessage() {}
 
 func (x *LaneReport) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[30]
+	mi := &file_atoll_v1_console_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1873,7 +2308,7 @@ func (x *LaneReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LaneReport.ProtoReflect.Descriptor instead.
 func (*LaneReport) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{30}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *LaneReport) GetName() string {
@@ -1963,7 +2398,7 @@ type ParkedRow struct {
 
 func (x *ParkedRow) Reset() {
 	*x = ParkedRow{}
-	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	mi := &file_atoll_v1_console_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2410,7 @@ func (x *ParkedRow) String() string {
 func (*ParkedRow) ProtoMessage() {}
 
 func (x *ParkedRow) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[31]
+	mi := &file_atoll_v1_console_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2423,7 @@ func (x *ParkedRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ParkedRow.ProtoReflect.Descriptor instead.
 func (*ParkedRow) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{31}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ParkedRow) GetId() int64 {
@@ -2051,7 +2486,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	mi := &file_atoll_v1_console_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2498,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[32]
+	mi := &file_atoll_v1_console_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2511,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{32}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReportResponse) GetLeases() []*Lease {
@@ -2104,7 +2539,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_atoll_v1_console_proto_msgTypes[33]
+	mi := &file_atoll_v1_console_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2551,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[33]
+	mi := &file_atoll_v1_console_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2564,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{33}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Lease) GetSpace() string {
@@ -2162,7 +2597,7 @@ type ListPlanesRequest struct {
 
 func (x *ListPlanesRequest) Reset() {
 	*x = ListPlanesRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[34]
+	mi := &file_atoll_v1_console_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2609,7 @@ func (x *ListPlanesRequest) String() string {
 func (*ListPlanesRequest) ProtoMessage() {}
 
 func (x *ListPlanesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[34]
+	mi := &file_atoll_v1_console_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2622,7 @@ func (x *ListPlanesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanesRequest.ProtoReflect.Descriptor instead.
 func (*ListPlanesRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{34}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListPlanesRequest) GetSpace() string {
@@ -2206,7 +2641,7 @@ type ListPlanesResponse struct {
 
 func (x *ListPlanesResponse) Reset() {
 	*x = ListPlanesResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[35]
+	mi := &file_atoll_v1_console_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +2653,7 @@ func (x *ListPlanesResponse) String() string {
 func (*ListPlanesResponse) ProtoMessage() {}
 
 func (x *ListPlanesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[35]
+	mi := &file_atoll_v1_console_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +2666,7 @@ func (x *ListPlanesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPlanesResponse.ProtoReflect.Descriptor instead.
 func (*ListPlanesResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{35}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListPlanesResponse) GetPlanes() []*PlaneStatus {
@@ -2253,7 +2688,7 @@ type PlaneStatus struct {
 
 func (x *PlaneStatus) Reset() {
 	*x = PlaneStatus{}
-	mi := &file_atoll_v1_console_proto_msgTypes[36]
+	mi := &file_atoll_v1_console_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2265,7 +2700,7 @@ func (x *PlaneStatus) String() string {
 func (*PlaneStatus) ProtoMessage() {}
 
 func (x *PlaneStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[36]
+	mi := &file_atoll_v1_console_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2278,7 +2713,7 @@ func (x *PlaneStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaneStatus.ProtoReflect.Descriptor instead.
 func (*PlaneStatus) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{36}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *PlaneStatus) GetPlane() *Plane {
@@ -2322,7 +2757,7 @@ type LeaseWorkerRequest struct {
 
 func (x *LeaseWorkerRequest) Reset() {
 	*x = LeaseWorkerRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[37]
+	mi := &file_atoll_v1_console_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2769,7 @@ func (x *LeaseWorkerRequest) String() string {
 func (*LeaseWorkerRequest) ProtoMessage() {}
 
 func (x *LeaseWorkerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[37]
+	mi := &file_atoll_v1_console_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2782,7 @@ func (x *LeaseWorkerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseWorkerRequest.ProtoReflect.Descriptor instead.
 func (*LeaseWorkerRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{37}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *LeaseWorkerRequest) GetUnit() string {
@@ -2397,7 +2832,7 @@ type LeaseWorkerResponse struct {
 
 func (x *LeaseWorkerResponse) Reset() {
 	*x = LeaseWorkerResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[38]
+	mi := &file_atoll_v1_console_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2409,7 +2844,7 @@ func (x *LeaseWorkerResponse) String() string {
 func (*LeaseWorkerResponse) ProtoMessage() {}
 
 func (x *LeaseWorkerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[38]
+	mi := &file_atoll_v1_console_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2422,7 +2857,7 @@ func (x *LeaseWorkerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseWorkerResponse.ProtoReflect.Descriptor instead.
 func (*LeaseWorkerResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{38}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *LeaseWorkerResponse) GetWorker() int32 {
@@ -2471,7 +2906,7 @@ type MoveRequest struct {
 
 func (x *MoveRequest) Reset() {
 	*x = MoveRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[39]
+	mi := &file_atoll_v1_console_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +2918,7 @@ func (x *MoveRequest) String() string {
 func (*MoveRequest) ProtoMessage() {}
 
 func (x *MoveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[39]
+	mi := &file_atoll_v1_console_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +2931,7 @@ func (x *MoveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveRequest.ProtoReflect.Descriptor instead.
 func (*MoveRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{39}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *MoveRequest) GetSpace() string {
@@ -2578,7 +3013,7 @@ type MoveIDRequest struct {
 
 func (x *MoveIDRequest) Reset() {
 	*x = MoveIDRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[40]
+	mi := &file_atoll_v1_console_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2590,7 +3025,7 @@ func (x *MoveIDRequest) String() string {
 func (*MoveIDRequest) ProtoMessage() {}
 
 func (x *MoveIDRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[40]
+	mi := &file_atoll_v1_console_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2603,7 +3038,7 @@ func (x *MoveIDRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveIDRequest.ProtoReflect.Descriptor instead.
 func (*MoveIDRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{40}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *MoveIDRequest) GetId() string {
@@ -2623,7 +3058,7 @@ type ListMovesRequest struct {
 
 func (x *ListMovesRequest) Reset() {
 	*x = ListMovesRequest{}
-	mi := &file_atoll_v1_console_proto_msgTypes[41]
+	mi := &file_atoll_v1_console_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2635,7 +3070,7 @@ func (x *ListMovesRequest) String() string {
 func (*ListMovesRequest) ProtoMessage() {}
 
 func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[41]
+	mi := &file_atoll_v1_console_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2648,7 +3083,7 @@ func (x *ListMovesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesRequest.ProtoReflect.Descriptor instead.
 func (*ListMovesRequest) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{41}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListMovesRequest) GetSpace() string {
@@ -2674,7 +3109,7 @@ type MoveResponse struct {
 
 func (x *MoveResponse) Reset() {
 	*x = MoveResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[42]
+	mi := &file_atoll_v1_console_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2686,7 +3121,7 @@ func (x *MoveResponse) String() string {
 func (*MoveResponse) ProtoMessage() {}
 
 func (x *MoveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[42]
+	mi := &file_atoll_v1_console_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2699,7 +3134,7 @@ func (x *MoveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveResponse.ProtoReflect.Descriptor instead.
 func (*MoveResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{42}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *MoveResponse) GetMove() *Move {
@@ -2718,7 +3153,7 @@ type ListMovesResponse struct {
 
 func (x *ListMovesResponse) Reset() {
 	*x = ListMovesResponse{}
-	mi := &file_atoll_v1_console_proto_msgTypes[43]
+	mi := &file_atoll_v1_console_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +3165,7 @@ func (x *ListMovesResponse) String() string {
 func (*ListMovesResponse) ProtoMessage() {}
 
 func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[43]
+	mi := &file_atoll_v1_console_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +3178,7 @@ func (x *ListMovesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListMovesResponse.ProtoReflect.Descriptor instead.
 func (*ListMovesResponse) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{43}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListMovesResponse) GetMoves() []*Move {
@@ -2782,7 +3217,7 @@ type Move struct {
 
 func (x *Move) Reset() {
 	*x = Move{}
-	mi := &file_atoll_v1_console_proto_msgTypes[44]
+	mi := &file_atoll_v1_console_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2794,7 +3229,7 @@ func (x *Move) String() string {
 func (*Move) ProtoMessage() {}
 
 func (x *Move) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[44]
+	mi := &file_atoll_v1_console_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2807,7 +3242,7 @@ func (x *Move) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Move.ProtoReflect.Descriptor instead.
 func (*Move) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{44}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Move) GetId() string {
@@ -2968,7 +3403,7 @@ type Phase struct {
 
 func (x *Phase) Reset() {
 	*x = Phase{}
-	mi := &file_atoll_v1_console_proto_msgTypes[45]
+	mi := &file_atoll_v1_console_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2980,7 +3415,7 @@ func (x *Phase) String() string {
 func (*Phase) ProtoMessage() {}
 
 func (x *Phase) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[45]
+	mi := &file_atoll_v1_console_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2993,7 +3428,7 @@ func (x *Phase) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phase.ProtoReflect.Descriptor instead.
 func (*Phase) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{45}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Phase) GetName() string {
@@ -3029,7 +3464,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_atoll_v1_console_proto_msgTypes[46]
+	mi := &file_atoll_v1_console_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3476,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_atoll_v1_console_proto_msgTypes[46]
+	mi := &file_atoll_v1_console_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3489,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_atoll_v1_console_proto_rawDescGZIP(), []int{46}
+	return file_atoll_v1_console_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Check) GetName() string {
@@ -3089,15 +3524,24 @@ var File_atoll_v1_console_proto protoreflect.FileDescriptor
 
 const file_atoll_v1_console_proto_rawDesc = "" +
 	"\n" +
-	"\x16atoll/v1/console.proto\x12\batoll.v1\"q\n" +
+	"\x16atoll/v1/console.proto\x12\batoll.v1\"\xa9\x01\n" +
 	"\fApplyRequest\x12\x1c\n" +
 	"\tdocuments\x18\x01 \x01(\fR\tdocuments\x12\x17\n" +
 	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x12\n" +
 	"\x04wait\x18\x03 \x01(\bR\x04wait\x12\x16\n" +
-	"\x06strict\x18\x04 \x01(\bR\x06strict\"X\n" +
+	"\x06strict\x18\x04 \x01(\bR\x06strict\x12\x1d\n" +
+	"\n" +
+	"compare_ms\x18\x05 \x01(\x03R\tcompareMs\x12\x17\n" +
+	"\await_ms\x18\x06 \x01(\x03R\x06waitMs\"\x92\x01\n" +
 	"\rApplyResponse\x12+\n" +
 	"\aapplied\x18\x01 \x03(\v2\x11.atoll.v1.AppliedR\aapplied\x12\x1a\n" +
-	"\bwarnings\x18\x02 \x03(\tR\bwarnings\"u\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x128\n" +
+	"\fnot_compared\x18\x03 \x03(\v2\x15.atoll.v1.NotComparedR\vnotCompared\"o\n" +
+	"\vNotCompared\x12\x1a\n" +
+	"\bdatabase\x18\x01 \x01(\tR\bdatabase\x12\x16\n" +
+	"\x06tables\x18\x02 \x03(\tR\x06tables\x12\x14\n" +
+	"\x05units\x18\x03 \x03(\tR\x05units\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"u\n" +
 	"\aApplied\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
@@ -3187,12 +3631,33 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\tsnapshots\x18\x01 \x03(\fR\tsnapshots\x12!\n" +
 	"\x04asks\x18\x02 \x03(\v2\r.atoll.v1.AskR\x04asks\x12\x19\n" +
 	"\basks_set\x18\x03 \x01(\bR\aasksSet\x12\x16\n" +
-	"\x06spaces\x18\x04 \x03(\tR\x06spaces\"Y\n" +
+	"\x06spaces\x18\x04 \x03(\tR\x06spaces\"\xac\x01\n" +
 	"\x03Ask\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x12\n" +
 	"\x04move\x18\x02 \x01(\tR\x04move\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\x12\n" +
-	"\x04step\x18\x04 \x01(\tR\x04step\"\x8d\x02\n" +
+	"\x04step\x18\x04 \x01(\tR\x04step\x126\n" +
+	"\vcomparisons\x18\x05 \x03(\v2\x14.atoll.v1.ComparisonR\vcomparisons\x12\x19\n" +
+	"\blimit_ms\x18\x06 \x01(\x03R\alimitMs\"\xbf\x01\n" +
+	"\n" +
+	"Comparison\x12\x14\n" +
+	"\x05space\x18\x01 \x01(\tR\x05space\x12\x1a\n" +
+	"\bdatabase\x18\x02 \x01(\tR\bdatabase\x12(\n" +
+	"\x04from\x18\x03 \x01(\v2\x14.atoll.v1.DataSourceR\x04from\x12$\n" +
+	"\x02to\x18\x04 \x01(\v2\x14.atoll.v1.DataSourceR\x02to\x12/\n" +
+	"\x06tables\x18\x05 \x03(\v2\x17.atoll.v1.ComparedTableR\x06tables\"\x9d\x01\n" +
+	"\n" +
+	"DataSource\x12\x12\n" +
+	"\x04unit\x18\x01 \x01(\tR\x04unit\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\x05R\x04port\x12\x1a\n" +
+	"\bdatabase\x18\x04 \x01(\tR\bdatabase\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12#\n" +
+	"\rpassword_file\x18\x06 \x01(\tR\fpasswordFile\"I\n" +
+	"\rComparedTable\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\"\xca\x02\n" +
 	"\x03Ack\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x12\n" +
 	"\x04move\x18\x02 \x01(\tR\x04move\x12\x14\n" +
@@ -3201,10 +3666,19 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\x04lane\x18\x05 \x01(\tR\x04lane\x12\x16\n" +
 	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x14\n" +
 	"\x05error\x18\a \x01(\tR\x05error\x124\n" +
-	"\afigures\x18\b \x03(\v2\x1a.atoll.v1.Ack.FiguresEntryR\afigures\x1a:\n" +
+	"\afigures\x18\b \x03(\v2\x1a.atoll.v1.Ack.FiguresEntryR\afigures\x12;\n" +
+	"\vdifferences\x18\t \x03(\v2\x19.atoll.v1.TableDifferenceR\vdifferences\x1a:\n" +
 	"\fFiguresEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xfc\x02\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xbb\x01\n" +
+	"\x0fTableDifference\x12\x14\n" +
+	"\x05space\x18\x01 \x01(\tR\x05space\x12\x1a\n" +
+	"\bdatabase\x18\x02 \x01(\tR\bdatabase\x12\x14\n" +
+	"\x05table\x18\x03 \x01(\tR\x05table\x12\x1c\n" +
+	"\tdifferent\x18\x04 \x01(\x03R\tdifferent\x12\x12\n" +
+	"\x04more\x18\x05 \x01(\bR\x04more\x12\x14\n" +
+	"\x05first\x18\x06 \x03(\tR\x05first\x12\x18\n" +
+	"\atrouble\x18\a \x01(\tR\atrouble\"\xfc\x02\n" +
 	"\rReportRequest\x12\x14\n" +
 	"\x05plane\x18\x01 \x01(\tR\x05plane\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x1f\n" +
@@ -3375,131 +3849,142 @@ func file_atoll_v1_console_proto_rawDescGZIP() []byte {
 	return file_atoll_v1_console_proto_rawDescData
 }
 
-var file_atoll_v1_console_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_atoll_v1_console_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_atoll_v1_console_proto_goTypes = []any{
 	(*ApplyRequest)(nil),        // 0: atoll.v1.ApplyRequest
 	(*ApplyResponse)(nil),       // 1: atoll.v1.ApplyResponse
-	(*Applied)(nil),             // 2: atoll.v1.Applied
-	(*GetRequest)(nil),          // 3: atoll.v1.GetRequest
-	(*GetResponse)(nil),         // 4: atoll.v1.GetResponse
-	(*DiffRequest)(nil),         // 5: atoll.v1.DiffRequest
-	(*DiffResponse)(nil),        // 6: atoll.v1.DiffResponse
-	(*DocumentDiff)(nil),        // 7: atoll.v1.DocumentDiff
-	(*HistoryRequest)(nil),      // 8: atoll.v1.HistoryRequest
-	(*HistoryResponse)(nil),     // 9: atoll.v1.HistoryResponse
-	(*Revision)(nil),            // 10: atoll.v1.Revision
-	(*AuditRequest)(nil),        // 11: atoll.v1.AuditRequest
-	(*AuditResponse)(nil),       // 12: atoll.v1.AuditResponse
-	(*AuditEntry)(nil),          // 13: atoll.v1.AuditEntry
-	(*ExplainRequest)(nil),      // 14: atoll.v1.ExplainRequest
-	(*Pair)(nil),                // 15: atoll.v1.Pair
-	(*ExplainResponse)(nil),     // 16: atoll.v1.ExplainResponse
-	(*Plane)(nil),               // 17: atoll.v1.Plane
-	(*RegisterRequest)(nil),     // 18: atoll.v1.RegisterRequest
-	(*RegisterResponse)(nil),    // 19: atoll.v1.RegisterResponse
-	(*DeregisterRequest)(nil),   // 20: atoll.v1.DeregisterRequest
-	(*DeregisterResponse)(nil),  // 21: atoll.v1.DeregisterResponse
-	(*ForgetRequest)(nil),       // 22: atoll.v1.ForgetRequest
-	(*ForgetResponse)(nil),      // 23: atoll.v1.ForgetResponse
-	(*WatchRequest)(nil),        // 24: atoll.v1.WatchRequest
-	(*WatchResponse)(nil),       // 25: atoll.v1.WatchResponse
-	(*Ask)(nil),                 // 26: atoll.v1.Ask
-	(*Ack)(nil),                 // 27: atoll.v1.Ack
-	(*ReportRequest)(nil),       // 28: atoll.v1.ReportRequest
-	(*SpaceReport)(nil),         // 29: atoll.v1.SpaceReport
-	(*LaneReport)(nil),          // 30: atoll.v1.LaneReport
-	(*ParkedRow)(nil),           // 31: atoll.v1.ParkedRow
-	(*ReportResponse)(nil),      // 32: atoll.v1.ReportResponse
-	(*Lease)(nil),               // 33: atoll.v1.Lease
-	(*ListPlanesRequest)(nil),   // 34: atoll.v1.ListPlanesRequest
-	(*ListPlanesResponse)(nil),  // 35: atoll.v1.ListPlanesResponse
-	(*PlaneStatus)(nil),         // 36: atoll.v1.PlaneStatus
-	(*LeaseWorkerRequest)(nil),  // 37: atoll.v1.LeaseWorkerRequest
-	(*LeaseWorkerResponse)(nil), // 38: atoll.v1.LeaseWorkerResponse
-	(*MoveRequest)(nil),         // 39: atoll.v1.MoveRequest
-	(*MoveIDRequest)(nil),       // 40: atoll.v1.MoveIDRequest
-	(*ListMovesRequest)(nil),    // 41: atoll.v1.ListMovesRequest
-	(*MoveResponse)(nil),        // 42: atoll.v1.MoveResponse
-	(*ListMovesResponse)(nil),   // 43: atoll.v1.ListMovesResponse
-	(*Move)(nil),                // 44: atoll.v1.Move
-	(*Phase)(nil),               // 45: atoll.v1.Phase
-	(*Check)(nil),               // 46: atoll.v1.Check
-	nil,                         // 47: atoll.v1.WatchRequest.EpochsEntry
-	nil,                         // 48: atoll.v1.Ack.FiguresEntry
-	nil,                         // 49: atoll.v1.ReportRequest.FiguresEntry
-	nil,                         // 50: atoll.v1.Move.BarriersEntry
-	nil,                         // 51: atoll.v1.Move.FiguresEntry
+	(*NotCompared)(nil),         // 2: atoll.v1.NotCompared
+	(*Applied)(nil),             // 3: atoll.v1.Applied
+	(*GetRequest)(nil),          // 4: atoll.v1.GetRequest
+	(*GetResponse)(nil),         // 5: atoll.v1.GetResponse
+	(*DiffRequest)(nil),         // 6: atoll.v1.DiffRequest
+	(*DiffResponse)(nil),        // 7: atoll.v1.DiffResponse
+	(*DocumentDiff)(nil),        // 8: atoll.v1.DocumentDiff
+	(*HistoryRequest)(nil),      // 9: atoll.v1.HistoryRequest
+	(*HistoryResponse)(nil),     // 10: atoll.v1.HistoryResponse
+	(*Revision)(nil),            // 11: atoll.v1.Revision
+	(*AuditRequest)(nil),        // 12: atoll.v1.AuditRequest
+	(*AuditResponse)(nil),       // 13: atoll.v1.AuditResponse
+	(*AuditEntry)(nil),          // 14: atoll.v1.AuditEntry
+	(*ExplainRequest)(nil),      // 15: atoll.v1.ExplainRequest
+	(*Pair)(nil),                // 16: atoll.v1.Pair
+	(*ExplainResponse)(nil),     // 17: atoll.v1.ExplainResponse
+	(*Plane)(nil),               // 18: atoll.v1.Plane
+	(*RegisterRequest)(nil),     // 19: atoll.v1.RegisterRequest
+	(*RegisterResponse)(nil),    // 20: atoll.v1.RegisterResponse
+	(*DeregisterRequest)(nil),   // 21: atoll.v1.DeregisterRequest
+	(*DeregisterResponse)(nil),  // 22: atoll.v1.DeregisterResponse
+	(*ForgetRequest)(nil),       // 23: atoll.v1.ForgetRequest
+	(*ForgetResponse)(nil),      // 24: atoll.v1.ForgetResponse
+	(*WatchRequest)(nil),        // 25: atoll.v1.WatchRequest
+	(*WatchResponse)(nil),       // 26: atoll.v1.WatchResponse
+	(*Ask)(nil),                 // 27: atoll.v1.Ask
+	(*Comparison)(nil),          // 28: atoll.v1.Comparison
+	(*DataSource)(nil),          // 29: atoll.v1.DataSource
+	(*ComparedTable)(nil),       // 30: atoll.v1.ComparedTable
+	(*Ack)(nil),                 // 31: atoll.v1.Ack
+	(*TableDifference)(nil),     // 32: atoll.v1.TableDifference
+	(*ReportRequest)(nil),       // 33: atoll.v1.ReportRequest
+	(*SpaceReport)(nil),         // 34: atoll.v1.SpaceReport
+	(*LaneReport)(nil),          // 35: atoll.v1.LaneReport
+	(*ParkedRow)(nil),           // 36: atoll.v1.ParkedRow
+	(*ReportResponse)(nil),      // 37: atoll.v1.ReportResponse
+	(*Lease)(nil),               // 38: atoll.v1.Lease
+	(*ListPlanesRequest)(nil),   // 39: atoll.v1.ListPlanesRequest
+	(*ListPlanesResponse)(nil),  // 40: atoll.v1.ListPlanesResponse
+	(*PlaneStatus)(nil),         // 41: atoll.v1.PlaneStatus
+	(*LeaseWorkerRequest)(nil),  // 42: atoll.v1.LeaseWorkerRequest
+	(*LeaseWorkerResponse)(nil), // 43: atoll.v1.LeaseWorkerResponse
+	(*MoveRequest)(nil),         // 44: atoll.v1.MoveRequest
+	(*MoveIDRequest)(nil),       // 45: atoll.v1.MoveIDRequest
+	(*ListMovesRequest)(nil),    // 46: atoll.v1.ListMovesRequest
+	(*MoveResponse)(nil),        // 47: atoll.v1.MoveResponse
+	(*ListMovesResponse)(nil),   // 48: atoll.v1.ListMovesResponse
+	(*Move)(nil),                // 49: atoll.v1.Move
+	(*Phase)(nil),               // 50: atoll.v1.Phase
+	(*Check)(nil),               // 51: atoll.v1.Check
+	nil,                         // 52: atoll.v1.WatchRequest.EpochsEntry
+	nil,                         // 53: atoll.v1.Ack.FiguresEntry
+	nil,                         // 54: atoll.v1.ReportRequest.FiguresEntry
+	nil,                         // 55: atoll.v1.Move.BarriersEntry
+	nil,                         // 56: atoll.v1.Move.FiguresEntry
 }
 var file_atoll_v1_console_proto_depIdxs = []int32{
-	2,  // 0: atoll.v1.ApplyResponse.applied:type_name -> atoll.v1.Applied
-	7,  // 1: atoll.v1.DiffResponse.diffs:type_name -> atoll.v1.DocumentDiff
-	10, // 2: atoll.v1.HistoryResponse.revisions:type_name -> atoll.v1.Revision
-	13, // 3: atoll.v1.AuditResponse.entries:type_name -> atoll.v1.AuditEntry
-	15, // 4: atoll.v1.ExplainRequest.query:type_name -> atoll.v1.Pair
-	15, // 5: atoll.v1.ExplainRequest.header:type_name -> atoll.v1.Pair
-	15, // 6: atoll.v1.ExplainRequest.cookie:type_name -> atoll.v1.Pair
-	17, // 7: atoll.v1.RegisterRequest.plane:type_name -> atoll.v1.Plane
-	47, // 8: atoll.v1.WatchRequest.epochs:type_name -> atoll.v1.WatchRequest.EpochsEntry
-	26, // 9: atoll.v1.WatchResponse.asks:type_name -> atoll.v1.Ask
-	48, // 10: atoll.v1.Ack.figures:type_name -> atoll.v1.Ack.FiguresEntry
-	29, // 11: atoll.v1.ReportRequest.spaces:type_name -> atoll.v1.SpaceReport
-	27, // 12: atoll.v1.ReportRequest.acks:type_name -> atoll.v1.Ack
-	30, // 13: atoll.v1.ReportRequest.lanes:type_name -> atoll.v1.LaneReport
-	49, // 14: atoll.v1.ReportRequest.figures:type_name -> atoll.v1.ReportRequest.FiguresEntry
-	31, // 15: atoll.v1.LaneReport.parked_rows:type_name -> atoll.v1.ParkedRow
-	33, // 16: atoll.v1.ReportResponse.leases:type_name -> atoll.v1.Lease
-	36, // 17: atoll.v1.ListPlanesResponse.planes:type_name -> atoll.v1.PlaneStatus
-	17, // 18: atoll.v1.PlaneStatus.plane:type_name -> atoll.v1.Plane
-	28, // 19: atoll.v1.PlaneStatus.report:type_name -> atoll.v1.ReportRequest
-	44, // 20: atoll.v1.MoveResponse.move:type_name -> atoll.v1.Move
-	44, // 21: atoll.v1.ListMovesResponse.moves:type_name -> atoll.v1.Move
-	45, // 22: atoll.v1.Move.phases:type_name -> atoll.v1.Phase
-	50, // 23: atoll.v1.Move.barriers:type_name -> atoll.v1.Move.BarriersEntry
-	46, // 24: atoll.v1.Move.checks:type_name -> atoll.v1.Check
-	51, // 25: atoll.v1.Move.figures:type_name -> atoll.v1.Move.FiguresEntry
-	0,  // 26: atoll.v1.Documents.Apply:input_type -> atoll.v1.ApplyRequest
-	3,  // 27: atoll.v1.Documents.Get:input_type -> atoll.v1.GetRequest
-	5,  // 28: atoll.v1.Documents.Diff:input_type -> atoll.v1.DiffRequest
-	8,  // 29: atoll.v1.Documents.History:input_type -> atoll.v1.HistoryRequest
-	11, // 30: atoll.v1.Documents.Audit:input_type -> atoll.v1.AuditRequest
-	14, // 31: atoll.v1.Documents.Explain:input_type -> atoll.v1.ExplainRequest
-	18, // 32: atoll.v1.Planes.Register:input_type -> atoll.v1.RegisterRequest
-	20, // 33: atoll.v1.Planes.Deregister:input_type -> atoll.v1.DeregisterRequest
-	24, // 34: atoll.v1.Planes.Watch:input_type -> atoll.v1.WatchRequest
-	28, // 35: atoll.v1.Planes.Report:input_type -> atoll.v1.ReportRequest
-	34, // 36: atoll.v1.Planes.List:input_type -> atoll.v1.ListPlanesRequest
-	22, // 37: atoll.v1.Planes.Forget:input_type -> atoll.v1.ForgetRequest
-	37, // 38: atoll.v1.Planes.LeaseWorker:input_type -> atoll.v1.LeaseWorkerRequest
-	39, // 39: atoll.v1.Moves.Plan:input_type -> atoll.v1.MoveRequest
-	39, // 40: atoll.v1.Moves.Start:input_type -> atoll.v1.MoveRequest
-	40, // 41: atoll.v1.Moves.Status:input_type -> atoll.v1.MoveIDRequest
-	41, // 42: atoll.v1.Moves.List:input_type -> atoll.v1.ListMovesRequest
-	40, // 43: atoll.v1.Moves.Abort:input_type -> atoll.v1.MoveIDRequest
-	40, // 44: atoll.v1.Moves.Follow:input_type -> atoll.v1.MoveIDRequest
-	1,  // 45: atoll.v1.Documents.Apply:output_type -> atoll.v1.ApplyResponse
-	4,  // 46: atoll.v1.Documents.Get:output_type -> atoll.v1.GetResponse
-	6,  // 47: atoll.v1.Documents.Diff:output_type -> atoll.v1.DiffResponse
-	9,  // 48: atoll.v1.Documents.History:output_type -> atoll.v1.HistoryResponse
-	12, // 49: atoll.v1.Documents.Audit:output_type -> atoll.v1.AuditResponse
-	16, // 50: atoll.v1.Documents.Explain:output_type -> atoll.v1.ExplainResponse
-	19, // 51: atoll.v1.Planes.Register:output_type -> atoll.v1.RegisterResponse
-	21, // 52: atoll.v1.Planes.Deregister:output_type -> atoll.v1.DeregisterResponse
-	25, // 53: atoll.v1.Planes.Watch:output_type -> atoll.v1.WatchResponse
-	32, // 54: atoll.v1.Planes.Report:output_type -> atoll.v1.ReportResponse
-	35, // 55: atoll.v1.Planes.List:output_type -> atoll.v1.ListPlanesResponse
-	23, // 56: atoll.v1.Planes.Forget:output_type -> atoll.v1.ForgetResponse
-	38, // 57: atoll.v1.Planes.LeaseWorker:output_type -> atoll.v1.LeaseWorkerResponse
-	42, // 58: atoll.v1.Moves.Plan:output_type -> atoll.v1.MoveResponse
-	42, // 59: atoll.v1.Moves.Start:output_type -> atoll.v1.MoveResponse
-	42, // 60: atoll.v1.Moves.Status:output_type -> atoll.v1.MoveResponse
-	43, // 61: atoll.v1.Moves.List:output_type -> atoll.v1.ListMovesResponse
-	42, // 62: atoll.v1.Moves.Abort:output_type -> atoll.v1.MoveResponse
-	42, // 63: atoll.v1.Moves.Follow:output_type -> atoll.v1.MoveResponse
-	45, // [45:64] is the sub-list for method output_type
-	26, // [26:45] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	3,  // 0: atoll.v1.ApplyResponse.applied:type_name -> atoll.v1.Applied
+	2,  // 1: atoll.v1.ApplyResponse.not_compared:type_name -> atoll.v1.NotCompared
+	8,  // 2: atoll.v1.DiffResponse.diffs:type_name -> atoll.v1.DocumentDiff
+	11, // 3: atoll.v1.HistoryResponse.revisions:type_name -> atoll.v1.Revision
+	14, // 4: atoll.v1.AuditResponse.entries:type_name -> atoll.v1.AuditEntry
+	16, // 5: atoll.v1.ExplainRequest.query:type_name -> atoll.v1.Pair
+	16, // 6: atoll.v1.ExplainRequest.header:type_name -> atoll.v1.Pair
+	16, // 7: atoll.v1.ExplainRequest.cookie:type_name -> atoll.v1.Pair
+	18, // 8: atoll.v1.RegisterRequest.plane:type_name -> atoll.v1.Plane
+	52, // 9: atoll.v1.WatchRequest.epochs:type_name -> atoll.v1.WatchRequest.EpochsEntry
+	27, // 10: atoll.v1.WatchResponse.asks:type_name -> atoll.v1.Ask
+	28, // 11: atoll.v1.Ask.comparisons:type_name -> atoll.v1.Comparison
+	29, // 12: atoll.v1.Comparison.from:type_name -> atoll.v1.DataSource
+	29, // 13: atoll.v1.Comparison.to:type_name -> atoll.v1.DataSource
+	30, // 14: atoll.v1.Comparison.tables:type_name -> atoll.v1.ComparedTable
+	53, // 15: atoll.v1.Ack.figures:type_name -> atoll.v1.Ack.FiguresEntry
+	32, // 16: atoll.v1.Ack.differences:type_name -> atoll.v1.TableDifference
+	34, // 17: atoll.v1.ReportRequest.spaces:type_name -> atoll.v1.SpaceReport
+	31, // 18: atoll.v1.ReportRequest.acks:type_name -> atoll.v1.Ack
+	35, // 19: atoll.v1.ReportRequest.lanes:type_name -> atoll.v1.LaneReport
+	54, // 20: atoll.v1.ReportRequest.figures:type_name -> atoll.v1.ReportRequest.FiguresEntry
+	36, // 21: atoll.v1.LaneReport.parked_rows:type_name -> atoll.v1.ParkedRow
+	38, // 22: atoll.v1.ReportResponse.leases:type_name -> atoll.v1.Lease
+	41, // 23: atoll.v1.ListPlanesResponse.planes:type_name -> atoll.v1.PlaneStatus
+	18, // 24: atoll.v1.PlaneStatus.plane:type_name -> atoll.v1.Plane
+	33, // 25: atoll.v1.PlaneStatus.report:type_name -> atoll.v1.ReportRequest
+	49, // 26: atoll.v1.MoveResponse.move:type_name -> atoll.v1.Move
+	49, // 27: atoll.v1.ListMovesResponse.moves:type_name -> atoll.v1.Move
+	50, // 28: atoll.v1.Move.phases:type_name -> atoll.v1.Phase
+	55, // 29: atoll.v1.Move.barriers:type_name -> atoll.v1.Move.BarriersEntry
+	51, // 30: atoll.v1.Move.checks:type_name -> atoll.v1.Check
+	56, // 31: atoll.v1.Move.figures:type_name -> atoll.v1.Move.FiguresEntry
+	0,  // 32: atoll.v1.Documents.Apply:input_type -> atoll.v1.ApplyRequest
+	4,  // 33: atoll.v1.Documents.Get:input_type -> atoll.v1.GetRequest
+	6,  // 34: atoll.v1.Documents.Diff:input_type -> atoll.v1.DiffRequest
+	9,  // 35: atoll.v1.Documents.History:input_type -> atoll.v1.HistoryRequest
+	12, // 36: atoll.v1.Documents.Audit:input_type -> atoll.v1.AuditRequest
+	15, // 37: atoll.v1.Documents.Explain:input_type -> atoll.v1.ExplainRequest
+	19, // 38: atoll.v1.Planes.Register:input_type -> atoll.v1.RegisterRequest
+	21, // 39: atoll.v1.Planes.Deregister:input_type -> atoll.v1.DeregisterRequest
+	25, // 40: atoll.v1.Planes.Watch:input_type -> atoll.v1.WatchRequest
+	33, // 41: atoll.v1.Planes.Report:input_type -> atoll.v1.ReportRequest
+	39, // 42: atoll.v1.Planes.List:input_type -> atoll.v1.ListPlanesRequest
+	23, // 43: atoll.v1.Planes.Forget:input_type -> atoll.v1.ForgetRequest
+	42, // 44: atoll.v1.Planes.LeaseWorker:input_type -> atoll.v1.LeaseWorkerRequest
+	44, // 45: atoll.v1.Moves.Plan:input_type -> atoll.v1.MoveRequest
+	44, // 46: atoll.v1.Moves.Start:input_type -> atoll.v1.MoveRequest
+	45, // 47: atoll.v1.Moves.Status:input_type -> atoll.v1.MoveIDRequest
+	46, // 48: atoll.v1.Moves.List:input_type -> atoll.v1.ListMovesRequest
+	45, // 49: atoll.v1.Moves.Abort:input_type -> atoll.v1.MoveIDRequest
+	45, // 50: atoll.v1.Moves.Follow:input_type -> atoll.v1.MoveIDRequest
+	1,  // 51: atoll.v1.Documents.Apply:output_type -> atoll.v1.ApplyResponse
+	5,  // 52: atoll.v1.Documents.Get:output_type -> atoll.v1.GetResponse
+	7,  // 53: atoll.v1.Documents.Diff:output_type -> atoll.v1.DiffResponse
+	10, // 54: atoll.v1.Documents.History:output_type -> atoll.v1.HistoryResponse
+	13, // 55: atoll.v1.Documents.Audit:output_type -> atoll.v1.AuditResponse
+	17, // 56: atoll.v1.Documents.Explain:output_type -> atoll.v1.ExplainResponse
+	20, // 57: atoll.v1.Planes.Register:output_type -> atoll.v1.RegisterResponse
+	22, // 58: atoll.v1.Planes.Deregister:output_type -> atoll.v1.DeregisterResponse
+	26, // 59: atoll.v1.Planes.Watch:output_type -> atoll.v1.WatchResponse
+	37, // 60: atoll.v1.Planes.Report:output_type -> atoll.v1.ReportResponse
+	40, // 61: atoll.v1.Planes.List:output_type -> atoll.v1.ListPlanesResponse
+	24, // 62: atoll.v1.Planes.Forget:output_type -> atoll.v1.ForgetResponse
+	43, // 63: atoll.v1.Planes.LeaseWorker:output_type -> atoll.v1.LeaseWorkerResponse
+	47, // 64: atoll.v1.Moves.Plan:output_type -> atoll.v1.MoveResponse
+	47, // 65: atoll.v1.Moves.Start:output_type -> atoll.v1.MoveResponse
+	47, // 66: atoll.v1.Moves.Status:output_type -> atoll.v1.MoveResponse
+	48, // 67: atoll.v1.Moves.List:output_type -> atoll.v1.ListMovesResponse
+	47, // 68: atoll.v1.Moves.Abort:output_type -> atoll.v1.MoveResponse
+	47, // 69: atoll.v1.Moves.Follow:output_type -> atoll.v1.MoveResponse
+	51, // [51:70] is the sub-list for method output_type
+	32, // [32:51] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_atoll_v1_console_proto_init() }
@@ -3513,7 +3998,7 @@ func file_atoll_v1_console_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_atoll_v1_console_proto_rawDesc), len(file_atoll_v1_console_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   52,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

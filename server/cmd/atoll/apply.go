@@ -20,17 +20,39 @@ import (
 // ApplyCmd puts documents in force.
 type ApplyCmd struct {
 	ConsoleFlags
-	File    []string      `short:"f" required:"" sep:"none" placeholder:"FILE" help:"Documents, JSON or YAML; - for standard input. Several files are applied together."`
-	DryRun  bool          `help:"Say what would be done, and do nothing."`
-	Wait    bool          `help:"Return when every live plane has the documents in force."`
-	Timeout time.Duration `default:"60s" help:"How long --wait waits."`
-	Strict  bool          `help:"Treat unknown fields as errors."`
+	File        []string      `short:"f" required:"" sep:"none" placeholder:"FILE" help:"Documents, JSON or YAML; - for standard input. Several files are applied together."`
+	DryRun      bool          `help:"Say what would be done, and do nothing."`
+	Wait        bool          `help:"Return when every live plane has the documents in force."`
+	Timeout     time.Duration `default:"60s" help:"How long --wait waits."`
+	CompareTime time.Duration `default:"30s" help:"How long the rows of tables that are new to a Database may be compared between the units, at most 1h."`
+	Strict      bool          `help:"Treat unknown fields as errors."`
+}
+
+// sayAfter is how long an apply is silent while it waits.
+const sayAfter = 2 * time.Second
+
+// Validate names a time that cannot be.
+func (c *ApplyCmd) Validate() error {
+	if c.CompareTime < time.Millisecond || c.CompareTime > time.Hour {
+		return fmt.Errorf("--compare-time %v: want a time from 1ms to 1h", c.CompareTime)
+	}
+	return nil
 }
 
 type appliedOut struct {
-	Applied  []appliedDoc `json:"applied"`
-	Warnings []string     `json:"warnings"`
-	DryRun   bool         `json:"dry_run"`
+	Applied     []appliedDoc     `json:"applied"`
+	Warnings    []string         `json:"warnings"`
+	NotCompared []notComparedDoc `json:"not_compared"`
+	DryRun      bool             `json:"dry_run"`
+}
+
+// notComparedDoc is tables in force though nobody could look whether their
+// rows are equal in two units.
+type notComparedDoc struct {
+	Database string   `json:"database"`
+	Tables   []string `json:"tables"`
+	Units    []string `json:"units"`
+	Reason   string   `json:"reason"`
 }
 
 type appliedDoc struct {
@@ -47,17 +69,24 @@ func (c *ApplyCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return err
 	}
-	limit := requestTime
+	limit, then := requestTime+c.CompareTime, ""
 	if c.Wait {
-		limit = c.Timeout
+		limit += c.Timeout
+		then = ", then waits for the planes"
 	}
+	answered := sayLater(out.Stderr, fmt.Sprintf("no answer yet: the console may compare the rows of tables that are new to a Database, for up to %v%s", c.CompareTime, then))
 	res, err := call(ctx, &c.ConsoleFlags, limit, func(client *console.Client) func(context.Context, *connect.Request[atollv1.ApplyRequest]) (*connect.Response[atollv1.ApplyResponse], error) {
 		return client.Documents().Apply
-	}, &atollv1.ApplyRequest{Documents: input, DryRun: c.DryRun, Wait: c.Wait, Strict: c.Strict})
+	}, &atollv1.ApplyRequest{Documents: input, DryRun: c.DryRun, Wait: c.Wait, Strict: c.Strict,
+		CompareMs: c.CompareTime.Milliseconds(), WaitMs: c.Timeout.Milliseconds()})
+	answered()
 	if err != nil {
 		return several(err, "nothing was applied")
 	}
-	answer := appliedOut{Applied: []appliedDoc{}, Warnings: res.GetWarnings(), DryRun: c.DryRun}
+	answer := appliedOut{Applied: []appliedDoc{}, Warnings: res.GetWarnings(), NotCompared: []notComparedDoc{}, DryRun: c.DryRun}
+	for _, n := range res.GetNotCompared() {
+		answer.NotCompared = append(answer.NotCompared, notComparedDoc{n.GetDatabase(), n.GetTables(), n.GetUnits(), n.GetReason()})
+	}
 	if answer.Warnings == nil {
 		answer.Warnings = []string{}
 	}
@@ -77,6 +106,23 @@ func (c *ApplyCmd) Run(ctx context.Context, out *Output) error {
 		fmt.Fprintln(out.Stderr, "warning:", w)
 	}
 	return out.Print(answer, t.write)
+}
+
+// sayLater says a line unless the answer is here soon. The answer may be told
+// once the function that it returns has come back.
+func sayLater(to io.Writer, line string) (answered func()) {
+	stop, said := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(said)
+		t := time.NewTimer(sayAfter)
+		defer t.Stop()
+		select {
+		case <-t.C:
+			fmt.Fprintln(to, line)
+		case <-stop:
+		}
+	}()
+	return func() { close(stop); <-said }
 }
 
 // documentsToSend reads files, and says what is wrong with their form by file

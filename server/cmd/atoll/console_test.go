@@ -113,11 +113,15 @@ func (s step) check(t *testing.T, extra ...string) {
 	}
 }
 
+// notCompared is what apply says of new tables where no lanes run.
+const notCompared = "in unit-a and unit-b were not compared: nobody can be asked"
+
 func TestDocumentCommands(t *testing.T) {
 	t.Setenv("ATOLL_CONSOLE", startConsole(t))
 	shop, db := documentFile(t, "shop.yaml"), documentFile(t, "database.yaml")
 	strange := documentFile(t, "shop.yaml", "tenantId: demo", "tenantId: demo\n  ours: 1")
 	renamed := documentFile(t, "shop.yaml", "name: Shop", "name: Other")
+	other := documentFile(t, "database.yaml", "{name: stock, kind: center}", "{name: stock, kind: center}\n    - {name: carts, kind: unit, key: buyer_id}")
 	gap := documentFile(t, "shop.yaml", "to: 6000", "to: 5000")
 	owner := documentFile(t, "shop.yaml", "to: 6000", "to: 5000", "from: 6000", "from: 5000")
 	broken := documentFile(t, "shop.yaml", "modulo: 10000", "modulo: [1]")
@@ -126,14 +130,16 @@ func TestDocumentCommands(t *testing.T) {
 		{[]string{"get", "multilivespace", "shop"}, 1, "", "there is no MultiLiveSpace shop"},
 		{[]string{"get", "multilivespace", "-o", "json"}, 0, "[]\n", ""},
 		{[]string{"apply", "-f", db}, 2, "", "shop"},
-		{[]string{"apply", "-f", shop, "-f", db, "--dry-run"}, 0, "created (dry run)", ""},
+		{[]string{"apply", "-f", shop, "-f", db, "--dry-run"}, 0, "created (dry run)", notCompared},
 		{[]string{"get", "database"}, 0, "", ""},
-		{[]string{"apply", "-f", shop, "-f", db, "--wait"}, 0, "KIND            NAME  SPACE  ACTION   EPOCH\nMultiLiveSpace  shop  shop   created      1\nDatabase        shop  shop   created      1\n", ""},
-		{[]string{"apply", "-f", strange, "-o", "json"}, 0, `"action":"changed","epoch":2`, "warning: MultiLiveSpace shop: spec.ours: unknown field"},
+		{[]string{"apply", "-f", shop, "-f", db, "--wait"}, 0, "KIND            NAME  SPACE  ACTION   EPOCH\nMultiLiveSpace  shop  shop   created      1\nDatabase        shop  shop   created      1\n", notCompared},
+		{[]string{"apply", "-f", other, "-o", "json"}, 0, `"not_compared":[{"database":"shop","tables":["carts"],"units":["unit-a","unit-b"],"reason":"nobody can be asked: no dbsync plane of unit-b is registered"}]`, notCompared},
+		{[]string{"apply", "-f", other, "-o", "json"}, 0, `"not_compared":[]`, ""},
+		{[]string{"apply", "-f", strange, "-o", "json"}, 0, `"action":"changed","epoch":3`, "warning: MultiLiveSpace shop: spec.ours: unknown field"},
 		{[]string{"apply", "-f", strange, "--strict"}, 2, "", "spec.ours: unknown field"},
 		{[]string{"diff", "-f", renamed}, 0, "-  name: Shop\n+  name: Other\n", ""},
 		{[]string{"diff", "-f", renamed, "--exit-code"}, 1, "+++ MultiLiveSpace shop in the file", ""},
-		{[]string{"diff", "-f", db, "--exit-code"}, 0, "", ""},
+		{[]string{"diff", "-f", other, "--exit-code"}, 0, "", ""},
 		{[]string{"diff", "-f", renamed, "-o", "json"}, 0, `{"diffs":[{"kind":"MultiLiveSpace","name":"shop","text":"--- `, ""},
 		{[]string{"apply", "-f", gap}, 2, "", "spec.unitRules"},
 		{[]string{"apply", "-f", owner}, 2, "", "apply never changes an owner\n  rule \"1003\": buckets 5000-5999 would go from unit-a to unit-b (atoll move start "},
@@ -141,9 +147,10 @@ func TestDocumentCommands(t *testing.T) {
 		{[]string{"apply", "-f", notYAML}, 2, "", notYAML},
 		{[]string{"apply", "-f", "/no/such/file"}, 2, "", "/no/such/file"},
 		{[]string{"apply"}, 2, "", "file"},
+		{[]string{"apply", "-f", shop, "--compare-time", "2h"}, 2, "", "--compare-time 2h0m0s: want a time from 1ms to 1h"},
 		{[]string{"get", "pod"}, 2, "", "unknown kind"},
 		{[]string{"history", "multilivespace", "shop"}, 0, "changed by apply", ""},
-		{[]string{"history", "MultiLiveSpace", "shop", "-o", "json", "--limit", "1"}, 0, `{"revisions":[{"epoch":2,`, ""},
+		{[]string{"history", "MultiLiveSpace", "shop", "-o", "json", "--limit", "1"}, 0, `{"revisions":[{"epoch":3,`, ""},
 		{[]string{"history", "multilivespace", "shop", "--epoch", "1"}, 0, "name: Shop\n", ""},
 		{[]string{"history", "multilivespace", "shop", "--epoch", "77"}, 1, "", "epoch 77"},
 		{[]string{"history", "database", "never"}, 1, "", "there is no Database never"},
@@ -158,7 +165,7 @@ func TestDocumentCommands(t *testing.T) {
 // What get prints, apply takes back as unchanged, in both forms.
 func TestGetAndApplyAgain(t *testing.T) {
 	t.Setenv("ATOLL_CONSOLE", startConsole(t))
-	step{[]string{"apply", "-f", documentFile(t, "shop.yaml"), "-f", documentFile(t, "database.yaml")}, 0, "created", ""}.check(t)
+	step{[]string{"apply", "-f", documentFile(t, "shop.yaml"), "-f", documentFile(t, "database.yaml")}, 0, "created", notCompared}.check(t)
 	for _, args := range [][]string{
 		{"get", "multilivespace", "shop", "-o", "yaml"}, {"get", "multilivespace", "shop", "-o", "json"},
 		{"get", "Database", "-o", "json"}, {"get", "database"},
@@ -246,6 +253,31 @@ func TestPlaneCommands(t *testing.T) {
 	} {
 		s.check(t)
 	}
+}
+
+// A plane that is asked about rows and does not answer: nothing is applied, and
+// it is said early that this takes time.
+func TestApplyWaitsForRows(t *testing.T) {
+	url := startConsole(t)
+	t.Setenv("ATOLL_CONSOLE", url)
+	client, err := console.NewClient([]string{url}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &atollv1.Plane{Name: "dbsync@unit-b", Kind: "dbsync", Unit: "unit-b", Incarnation: "1", Pid: 42}
+	if _, err := client.Planes().Register(t.Context(), connect.NewRequest(&atollv1.RegisterRequest{Plane: p})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Planes().Report(t.Context(), connect.NewRequest(&atollv1.ReportRequest{Plane: p.GetName(), Incarnation: "1", BoottimeNs: 1})); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"apply", "-f", documentFile(t, "shop.yaml"), "-f", documentFile(t, "database.yaml"), "--compare-time", "2500ms"}
+	code, stdout, stderr := runFor(t, args...)
+	if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "no answer yet: the console may compare the rows of tables that are new to a Database, for up to 2.5s\n") ||
+		!strings.Contains(stderr, "were not compared: plane dbsync@unit-b did not answer: 2.5s are over (look at it with `atoll planes`)") {
+		t.Errorf("apply: status %d\n%s%s", code, stdout, stderr)
+	}
+	step{[]string{"get", "database", "-o", "json"}, 0, "[]\n", ""}.check(t)
 }
 
 func TestConsoleTokens(t *testing.T) {

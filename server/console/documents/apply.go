@@ -44,14 +44,19 @@ func (s *Service) Apply(ctx context.Context, r *connect.Request[atollv1.ApplyReq
 		return nil, err
 	}
 	res := &atollv1.ApplyResponse{}
-	working, cancel := context.WithTimeout(ctx, requestLimit)
+	c := newComparer(s.cfg.Asker, r.Msg.GetCompareMs())
+	working, cancel := context.WithTimeout(ctx, requestLimit+c.limit)
 	defer cancel()
-	res.Applied, res.Warnings, err = s.apply(working, docs, problems, r.Msg)
+	res.Applied, res.Warnings, err = s.apply(working, docs, problems, r.Msg, c)
 	if err != nil {
 		return nil, failure(err)
 	}
+	res.NotCompared = c.left
+	for _, n := range c.left {
+		res.Warnings = append(res.Warnings, notCompared(n))
+	}
 	if r.Msg.GetWait() && !r.Msg.GetDryRun() {
-		if err := s.await(ctx, res.Applied); err != nil {
+		if err := s.await(ctx, res.Applied, time.Duration(r.Msg.GetWaitMs())*time.Millisecond); err != nil {
 			return nil, connect.NewError(connect.CodeAborted, err)
 		}
 	}
@@ -59,7 +64,7 @@ func (s *Service) Apply(ctx context.Context, r *connect.Request[atollv1.ApplyReq
 }
 
 // apply tries until nobody else has published in between.
-func (s *Service) apply(ctx context.Context, docs []space.Document, problems space.Problems, r *atollv1.ApplyRequest) ([]*atollv1.Applied, []string, error) {
+func (s *Service) apply(ctx context.Context, docs []space.Document, problems space.Problems, r *atollv1.ApplyRequest, c *comparer) ([]*atollv1.Applied, []string, error) {
 	for range applyTries {
 		st, err := load(ctx, s.cfg.Store)
 		if err != nil {
@@ -78,6 +83,9 @@ func (s *Service) apply(ctx context.Context, docs []space.Document, problems spa
 		}
 		t, err := transaction(ctx, st, p)
 		if err != nil {
+			return nil, nil, err
+		}
+		if err := c.check(ctx, st, p); err != nil {
 			return nil, nil, err
 		}
 		if r.GetDryRun() || len(p.next) == 0 {
@@ -281,13 +289,17 @@ func why(ctx context.Context, p *plan, code string, at time.Time) publish.Why {
 	return publish.Why{By: auth.By(ctx), Action: "apply", Object: code, Detail: strings.Join(what, ", "), At: at}
 }
 
+// short is a little less of a time, so that what waits for it can still speak.
+func short(d time.Duration) time.Duration { return d - min(d/10, 500*time.Millisecond) }
+
 // await waits for the planes a little less long than the caller does, so that
 // he gets the names of those that are behind.
-func (s *Service) await(ctx context.Context, applied []*atollv1.Applied) error {
-	limit := waitLimit
+func (s *Service) await(ctx context.Context, applied []*atollv1.Applied, limit time.Duration) error {
+	if limit <= 0 {
+		limit = waitLimit
+	}
 	if end, ok := ctx.Deadline(); ok {
-		left := time.Until(end)
-		limit = left - min(left/10, 500*time.Millisecond)
+		limit = min(limit, short(time.Until(end)))
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/server/console/store"
 	"github.com/atoll-live/atoll/space"
@@ -18,11 +19,18 @@ type Awaiter interface {
 	AwaitEpoch(ctx context.Context, space string, epoch int64) error
 }
 
+// Asker asks planes for the one call whose ctx it is; planes.ErrNobody when
+// there is none to ask. The planes service is one.
+type Asker interface {
+	Ask(ctx context.Context, kind, unit string, ask *atollv1.Ask) (*atollv1.Ack, error)
+}
+
 // Config is what the service stands on.
 type Config struct {
 	Store    store.Store
 	Settings space.Settings // of every snapshot published from now on
 	Awaiter  Awaiter        // nil: apply --wait is refused
+	Asker    Asker          // looks into the units' databases
 }
 
 // The limits of the service.
@@ -30,6 +38,8 @@ const (
 	MaxInput     = 4 << 20          // bytes of one apply or diff
 	requestLimit = 10 * time.Second // of one request that does not wait for planes
 	waitLimit    = 5 * time.Minute  // of one that does and has no deadline
+	compareLimit = 30 * time.Second // of the comparison of new tables, when the caller says nothing
+	compareMost  = time.Hour        // whatever the caller says
 	applyTries   = 8                // against others who publish at the same time
 )
 
@@ -42,6 +52,9 @@ var _ atollv1connect.DocumentsHandler = (*Service)(nil)
 func New(cfg Config) (*Service, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("documents: no store")
+	}
+	if cfg.Asker == nil {
+		return nil, errors.New("documents: nobody to ask about rows")
 	}
 	return &Service{cfg: cfg}, nil
 }

@@ -30,6 +30,7 @@ type desk struct {
 	t     *testing.T
 	ctx   context.Context
 	store *store.Memory
+	asker *fakeAsker
 	s     *Service
 }
 
@@ -37,14 +38,14 @@ var settings = space.Settings{FenceTTL: 5 * time.Second, FenceDeadline: 400 * ti
 
 func newDesk(t *testing.T) *desk {
 	t.Helper()
-	d := &desk{t: t, ctx: auth.With(t.Context(), "ann"), store: store.NewMemory()}
+	d := &desk{t: t, ctx: auth.With(t.Context(), "ann"), store: store.NewMemory(), asker: &fakeAsker{}}
 	d.s = d.service(d.store, nil)
 	return d
 }
 
 func (d *desk) service(kept store.Store, a Awaiter) *Service {
 	d.t.Helper()
-	s, err := New(Config{Store: kept, Settings: settings, Awaiter: a})
+	s, err := New(Config{Store: kept, Settings: settings, Awaiter: a, Asker: d.asker})
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -505,7 +506,7 @@ func TestAdoptSettings(t *testing.T) {
 	}
 	other := settings
 	other.FenceTTL = 0
-	again, err := New(Config{Store: d.store, Settings: other})
+	again, err := New(Config{Store: d.store, Settings: other, Asker: d.asker})
 	if err != nil {
 		t.Fatal(err)
 	}

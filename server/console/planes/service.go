@@ -25,6 +25,7 @@ type Service struct {
 	feed    *feed
 	reader  *reader
 	leases  *leaseBook
+	calls   *calls
 	streams atomic.Int64
 
 	mu      sync.Mutex
@@ -51,7 +52,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	return &Service{
 		cfg: cfg, feed: newFeed(cfg.Store, cfg.Log), reader: newReader(cfg.Store),
-		leases: newLeaseBook(cfg.Clock()), live: map[string]*life{}, heard: make(chan struct{}),
+		leases: newLeaseBook(cfg.Clock()), calls: newCalls(), live: map[string]*life{}, heard: make(chan struct{}),
 	}, nil
 }
 

@@ -42,7 +42,7 @@ type stream struct {
 	setDeadline func(time.Time) error
 }
 
-// Watch streams snapshots with higher epochs and the asks of movers, each as
+// Watch streams snapshots with higher epochs and asks, each as
 // soon as it changes, and an empty message each KeepAlive. One stream a plane:
 // a new one ends the former. A stream holds no queue: a slow plane gets the
 // newest state when it takes the next message, and one that takes nothing for
@@ -59,7 +59,7 @@ func (s *Service) Watch(ctx context.Context, r *connect.Request[atollv1.WatchReq
 	tick := time.NewTicker(s.cfg.KeepAlive)
 	defer tick.Stop()
 	for {
-		feedChanged, asksChanged := s.feed.change(), s.cfg.Asker.Changed()
+		feedChanged, asksChanged, callsChanged := s.feed.change(), s.cfg.Asker.Changed(), s.calls.change()
 		if s.feed.replaced(w.plane.GetName(), w.plane.GetIncarnation(), w.revision) {
 			return connect.NewError(connect.CodeAborted, errReplaced)
 		}
@@ -70,6 +70,8 @@ func (s *Service) Watch(ctx context.Context, r *connect.Request[atollv1.WatchReq
 		case <-feedChanged:
 			continue
 		case <-asksChanged:
+			continue
+		case <-callsChanged:
 			continue
 		case <-tick.C:
 			if err := w.write(&atollv1.WatchResponse{}); err != nil {
@@ -119,7 +121,7 @@ func (s *Service) Streams() int { return int(s.streams.Load()) }
 // send sends what the plane does not have yet, if anything.
 func (w *stream) send() error {
 	snapshots, spaces := w.s.feed.newer(w.held)
-	asks := w.s.cfg.Asker.Asks(w.plane)
+	asks := w.s.asks(w.plane)
 	m := &atollv1.WatchResponse{}
 	if !w.asked || !slices.Equal(spaces, w.spaces) || !slices.EqualFunc(asks, w.asks, func(a, b *atollv1.Ask) bool { return proto.Equal(a, b) }) {
 		m.Asks, m.AsksSet, m.Spaces = asks, true, spaces

@@ -1,8 +1,10 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
@@ -29,12 +31,15 @@ type Table struct {
 	// Keys, when not nil, are all keys that Pick takes, so that others need not
 	// be read.
 	Keys []string
+	// Enough ends the comparison once so many rows differ; zero: it never does.
+	Enough int
 }
 
 // Result counts rows of a comparison.
 type Result struct {
 	Rows      int64    // compared
 	Different int64    // on one side only, or unlike, after the time was over
+	More      bool     // there may be more of them: the comparison ended at Enough
 	First     []string // primary keys of some that differ, for people
 }
 
@@ -57,10 +62,27 @@ func Run(ctx context.Context, t Table, patience time.Duration) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("compare table %s: %w", t.Name, err)
 	}
-	res, open, err := c.scan(ctx)
-	if err != nil {
-		return res, fmt.Errorf("compare table %s: %w", t.Name, err)
+	for {
+		open, err := c.scan(ctx)
+		if err == nil {
+			open, err = c.settle(ctx, open, patience)
+		}
+		if err != nil {
+			return Result{Rows: c.rows}, fmt.Errorf("compare table %s: %w", t.Name, err)
+		}
+		if len(open) > 0 || c.over {
+			res := Result{Rows: c.rows, Different: int64(len(open)), More: !c.over}
+			for _, pk := range open[:min(len(open), firstLimit)] {
+				res.First = append(res.First, shown(pk))
+			}
+			return res, nil
+		}
 	}
+}
+
+// settle reads rows that differ again until they are equal or patience is over,
+// and gives those that still differ.
+func (c *comparison) settle(ctx context.Context, open [][]string, patience time.Duration) ([][]string, error) {
 	deadline := time.Now().Add(patience)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -68,17 +90,14 @@ func Run(ctx context.Context, t Table, patience time.Duration) (Result, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return res, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
+		var err error
 		if open, err = c.again(ctx, open); err != nil {
-			return res, fmt.Errorf("compare table %s: %w", t.Name, err)
+			return nil, err
 		}
 	}
-	res.Different = int64(len(open))
-	for _, pk := range open[:min(len(open), firstLimit)] {
-		res.First = append(res.First, strings.Join(pk, ","))
-	}
-	return res, nil
+	return open, nil
 }
 
 // comparison is a table with the expressions that read it.
@@ -89,6 +108,10 @@ type comparison struct {
 	digest string
 	key    string
 	where  string // restricts to Keys
+
+	rows int64    // compared so far
+	from []string // primary key of the last of them
+	over bool     // all are
 }
 
 func prepare(ctx context.Context, t Table) (*comparison, error) {
@@ -162,34 +185,40 @@ func literal(c *apply.ColumnInfo) string {
 	return "QUOTE(" + n + ")"
 }
 
-// scan reads both sides once and gives the primary keys that differ.
-func (c *comparison) scan(ctx context.Context) (Result, [][]string, error) {
-	var res Result
+// scan reads on where the last one ended, and gives the primary keys that
+// differ: of all rows that are left, or until there are enough.
+func (c *comparison) scan(ctx context.Context) ([][]string, error) {
 	var open [][]string
-	var from []string
-	for {
-		a, last, err := c.read(ctx, c.A, c.after(from), chunkRows)
+	for !c.over && (c.Enough == 0 || len(open) < c.Enough) {
+		a, last, err := c.read(ctx, c.A, c.after(c.from), chunkRows)
 		if err != nil {
-			return res, nil, err
+			return nil, err
 		}
-		until := ""
-		if last != nil {
-			until = " AND NOT (" + c.after(last) + ")"
-		}
-		// Beyond the last row of A everything of B is one more chunk, however
-		// large: it should be empty.
-		b, _, err := c.read(ctx, c.B, c.after(from)+until, 0)
+		b, full, err := c.read(ctx, c.B, c.after(c.from)+c.until(last), 2*chunkRows)
 		if err != nil {
-			return res, nil, err
+			return nil, err
+		}
+		if full != nil {
+			// B has many more rows here than A: the chunk ends where they were cut.
+			last = full
+			if a, _, err = c.read(ctx, c.A, c.after(c.from)+c.until(last), 0); err != nil {
+				return nil, err
+			}
 		}
 		n, diff := unlike(a, b)
-		res.Rows += n
+		c.rows += n
 		open = append(open, diff...)
-		if last == nil {
-			return res, open, nil
-		}
-		from = last
+		c.from, c.over = last, last == nil
 	}
+	return open, nil
+}
+
+// until is the condition for rows up to a primary key, nil for all.
+func (c *comparison) until(last []string) string {
+	if last == nil {
+		return ""
+	}
+	return " AND NOT (" + c.after(last) + ")"
 }
 
 // after is the condition for rows beyond a primary key.
@@ -207,6 +236,26 @@ func (c *comparison) after(pk []string) string {
 		any = append(any, "("+strings.Join(all, " AND ")+")")
 	}
 	return "(" + strings.Join(any, " OR ") + ")"
+}
+
+// shownLimit is how much of one value is shown.
+const shownLimit = 60
+
+// shown is a primary key for people, and text in it as text.
+func shown(pk []string) string {
+	parts := make([]string, len(pk))
+	for i, v := range pk {
+		if digits, ok := strings.CutPrefix(v, "_utf8mb4 X'"); ok {
+			if raw, err := hex.DecodeString(strings.TrimSuffix(digits, "'")); err == nil {
+				v = apply.Quote(string(raw))
+			}
+		}
+		if r := []rune(v); len(r) > shownLimit {
+			v = string(r[:shownLimit]) + "…"
+		}
+		parts[i] = v
+	}
+	return strings.Join(parts, ",")
 }
 
 func (c *comparison) is(pk []string) string {
@@ -254,7 +303,8 @@ func (c *comparison) read(ctx context.Context, s Side, where string, limit int) 
 	return out, last, rows.Err()
 }
 
-// unlike counts the rows of both sides and lists those that differ.
+// unlike counts the rows of both sides and lists those that differ, in an order
+// that is good for people.
 func unlike(a, b map[string]row) (n int64, diff [][]string) {
 	for id, r := range a {
 		n++
@@ -268,6 +318,9 @@ func unlike(a, b map[string]row) (n int64, diff [][]string) {
 			diff = append(diff, r.pk)
 		}
 	}
+	slices.SortFunc(diff, func(a, b []string) int {
+		return slices.CompareFunc(a, b, func(x, y string) int { return cmp.Or(cmp.Compare(len(x), len(y)), cmp.Compare(x, y)) })
+	})
 	return n, diff
 }
 
