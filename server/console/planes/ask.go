@@ -76,7 +76,8 @@ func (s *Service) asks(plane *atollv1.Plane) []*atollv1.Ask {
 // Ask wants one thing of one plane of a kind in a unit, for the call whose ctx
 // it is, and returns the plane's ack. The ask's move is a name that nothing
 // else has. A plane that is started anew meanwhile is asked again. ErrNobody:
-// no such plane is connected.
+// no such plane is registered. One that is registered and stays silent is
+// another error, since its unit may hold data.
 func (s *Service) Ask(ctx context.Context, kind, unit string, ask *atollv1.Ask) (*atollv1.Ack, error) {
 	name, err := s.answerer(ctx, kind, unit)
 	if err != nil {
@@ -147,7 +148,7 @@ func (s *Service) answerer(ctx context.Context, kind, unit string) (string, erro
 			if err := ctx.Err(); err != nil {
 				return "", context.Cause(ctx)
 			}
-			return "", fmt.Errorf("%w: %s is silent", ErrNobody, strings.Join(silent, ", "))
+			return "", fmt.Errorf("%s is silent (bring it back, or take it out with `atoll planes forget NAME`)", strings.Join(silent, ", "))
 		}
 	}
 }

@@ -123,7 +123,7 @@ func TestAsk_NobodyThere(t *testing.T) {
 		t.Errorf("with no plane of the kind: %v", err)
 	}
 	w.mustRegister(syncPlane("one"))
-	if _, err := w.s.Ask(w.ctx, "dbsync", "unit-b", ask); !errors.Is(err, planes.ErrNobody) || !strings.Contains(err.Error(), "dbsync@unit-b is silent") {
+	if _, err := w.s.Ask(w.ctx, "dbsync", "unit-b", ask); errors.Is(err, planes.ErrNobody) || err == nil || !strings.Contains(err.Error(), "dbsync@unit-b is silent") {
 		t.Errorf("with a silent plane: %v", err)
 	}
 	if _, err := w.report(syncPlane("one")); err != nil {
