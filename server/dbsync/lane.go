@@ -50,7 +50,7 @@ type lane struct {
 	queue      *queue
 	parked     []parkedKey
 	shown      []*atollv1.ParkedRow // the first of parked, for people, as last read
-	parkedSaid time.Time // when the log last spoke of them
+	parkedSaid time.Time            // when the log last spoke of them
 
 	// Guarded by Sync.mu: sibling lanes and acks read them.
 	spec   *laneSpec
