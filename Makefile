@@ -18,11 +18,11 @@ help: ## list the targets
 
 .PHONY: setup
 setup: ## install what is missing (Debian packages), silent when nothing is
-	@scripts/setup.sh
+	@GO='$(GO)' scripts/setup.sh
 
 .PHONY: build
 build: setup ## build bin/atoll
-	@cd server && $(GO) build -trimpath -o ../bin/atoll ./cmd/atoll
+	@cd server && $(GO) build -trimpath -buildvcs=false -o ../bin/atoll ./cmd/atoll
 
 .PHONY: demo
 demo: build ## two data centers, an order flow, two moves under load, a verdict
@@ -41,7 +41,7 @@ test: setup ## all tests with the race detector, real servers, end-to-end runs
 
 .PHONY: test-e2e
 test-e2e: build ## end-to-end runs of the built program, one of them race-built
-	@cd server && $(GO) build -race -trimpath -o ../bin/atoll-race ./cmd/atoll
+	@cd server && $(GO) build -race -trimpath -buildvcs=false -o ../bin/atoll-race ./cmd/atoll
 	cd e2e && $(GO) test -count=1 -timeout 25m $(TEST_FLAGS) ./...
 
 .PHONY: check
