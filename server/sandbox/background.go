@@ -53,9 +53,8 @@ func Up(ctx context.Context, o Options, args []string, progress func(string)) (*
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	defer read.Close()
-	// Not CommandContext: the child outlives this call, and is asked to stop
-	// in good order when ctx ends before it is ready.
-	cmd := exec.Command(programs.Atoll, append(args, "3")...) //nolint:noctx
+	// The child is asked to stop in good order when ctx ends before it is ready.
+	cmd := exec.Command(programs.Atoll, append(args, "3")...) //nolint:noctx // the child outlives this call
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()

@@ -124,8 +124,7 @@ func (o *operator) has(ctx context.Context, d space.Document) (bool, error) {
 
 // plainCall drops the code that a connect error begins with.
 func plainCall(err error) error {
-	var e *connect.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*connect.Error](err); ok {
 		return errors.New(e.Message())
 	}
 	return err

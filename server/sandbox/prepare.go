@@ -102,8 +102,7 @@ func ownDir(dir string) error {
 
 // plain drops the path that an error of the os package repeats.
 func plain(err error) error {
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err

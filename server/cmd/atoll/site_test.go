@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,8 +50,8 @@ func TestAppFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	common := []string{"app", "--unit", "unit-a", "--console", "http://c", "--listen", "127.0.0.1:26002"}
-	for more, want := range map[string]*bool{"": nil, "--center": ptr(true), "--no-center": ptr(false)} {
-		args := append(common, "--dbproxy", "127.0.0.1:26003", "--user", "u", "--password-file", password)
+	for more, want := range map[string]*bool{"": nil, "--center": new(true), "--no-center": new(false)} {
+		args := append(slices.Clone(common), "--dbproxy", "127.0.0.1:26003", "--user", "u", "--password-file", password)
 		if more != "" {
 			args = append(args, more)
 		}
@@ -70,5 +71,3 @@ func TestAppFlags(t *testing.T) {
 		t.Errorf("no database: %v", err)
 	}
 }
-
-func ptr[T any](v T) *T { return &v }

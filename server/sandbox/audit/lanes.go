@@ -60,7 +60,7 @@ func passed(at, want string) bool {
 
 func sequences(position string) map[string]uint64 {
 	out := map[string]uint64{}
-	for _, gtid := range strings.Split(position, ",") {
+	for gtid := range strings.SplitSeq(position, ",") {
 		parts := strings.Split(strings.TrimSpace(gtid), "-")
 		if len(parts) != 3 {
 			continue
