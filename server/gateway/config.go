@@ -17,7 +17,6 @@ type Config struct {
 	Unit     string
 	Cell     string
 	Listen   string            // host:port of the public side
-	Status   string            // host:port of /ready, /status and /.atoll/explain; "" serves none
 	Consoles []string          // console URLs; none: snapshots come by Install only
 	Token    string            // for the console
 	Dir      string            // where snapshots are kept

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -29,25 +30,26 @@ func get(t *testing.T, url string) (int, map[string]any) {
 }
 
 func TestStatusSide(t *testing.T) {
-	status := freeAddr(t)
-	g, url := start(t, Config{Unit: "unit-a", Status: status, Backends: map[string]string{"": app(t, "a", nil)}, Peers: map[string]string{"unit-b": "http://" + freeAddr(t)}})
-	if code, _ := get(t, "http://"+status+"/ready"); code != 503 {
+	g, url := start(t, Config{Unit: "unit-a", Backends: map[string]string{"": app(t, "a", nil)}, Peers: map[string]string{"unit-b": "http://" + freeAddr(t)}})
+	side := httptest.NewServer(g.StatusHandler())
+	t.Cleanup(side.Close)
+	if code, _ := get(t, side.URL+"/ready"); code != 503 {
 		t.Errorf("ready without a snapshot: %d", code)
 	}
 	g.must(t, snapshot(11, document(), moving(false)))
-	if code, _ := get(t, "http://"+status+"/ready"); code != 200 {
+	if code, _ := get(t, side.URL+"/ready"); code != 200 {
 		t.Errorf("not ready: %d", code)
 	}
-	_, m := get(t, "http://"+status+"/.atoll/explain?host=SHOP.atoll.test:80&path=/order/1&query=user%3Danna")
+	_, m := get(t, side.URL+"/.atoll/explain?host=SHOP.atoll.test:80&path=/order/1&query=user%3Danna")
 	for name, want := range map[string]any{"unit": "unit-a", "reason": "allow", "action": "route", "epoch": 11.0, "held": "m1", "fenced": nil, "cell": nil, "rule": "1003", "key": "anna"} {
 		if got, ok := m[name]; !ok || got != want {
 			t.Errorf("explain: %s is %v, want %v", name, got, want)
 		}
 	}
-	if _, m := get(t, "http://"+status+"/.atoll/explain?host=nobody"); m["bucket"] != nil || m["unit"] != nil || m["reason"] != "none" {
+	if _, m := get(t, side.URL+"/.atoll/explain?host=nobody"); m["bucket"] != nil || m["unit"] != nil || m["reason"] != "none" {
 		t.Errorf("explain of nothing: %v", m)
 	}
-	_, m = get(t, "http://"+status+"/status")
+	_, m = get(t, side.URL+"/status")
 	if epochs, _ := m["epochs"].(map[string]any); epochs["shop"] != 11.0 {
 		t.Errorf("status %v", m)
 	}

@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/atoll-live/atoll/server/dbproxy"
@@ -53,24 +49,4 @@ func (c *DBProxyCmd) Run(ctx context.Context, out *Output) error {
 		return usageError(err)
 	}
 	return withStatus(ctx, c.Status, p.StatusHandler(), p.Run)
-}
-
-// withStatus serves a status address, if there is one, while run runs.
-func withStatus(ctx context.Context, addr string, h http.Handler, run func(context.Context) error) error {
-	if addr == "" {
-		return run(ctx)
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("status: %w (choose another --status, or end what has the port)", err)
-	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	err = run(ctx)
-	_ = s.Close()
-	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
 }

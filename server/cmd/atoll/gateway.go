@@ -47,7 +47,7 @@ type GatewayCmd struct {
 // Run serves until ctx ends.
 func (c *GatewayCmd) Run(ctx context.Context, out *Output) error {
 	cfg := gateway.Config{
-		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Status: c.Status, Consoles: c.Console, Dir: c.Data,
+		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Consoles: c.Console, Dir: c.Data,
 		HoldLimit: c.HoldLimit, AnswerTimeout: c.AnswerTimeout, BodyLimit: c.BodyLimit, Log: siteLog(out, "gateway", c.Unit),
 	}
 	var errs [5]error
@@ -65,7 +65,7 @@ func (c *GatewayCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return usageError(err)
 	}
-	return g.Run(ctx)
+	return withStatus(ctx, c.Status, g.StatusHandler(), g.Run)
 }
 
 // pairs reads flags of the form NAME=URL. A bare URL stands for the empty name
