@@ -31,7 +31,7 @@ func (c *DBProxyCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return usageError(err)
 	}
-	password, err := secretFile(c.PasswordFile)
+	password, err := secretFile("password-file", c.PasswordFile)
 	if err != nil {
 		return usageError(err)
 	}
@@ -42,7 +42,7 @@ func (c *DBProxyCmd) Run(ctx context.Context, out *Output) error {
 	limits := dbproxy.DefaultLimits()
 	limits.FenceWait, limits.ParkedMax, limits.Connections = c.FenceWait, c.ParkedMax, c.ConnectionMax
 	p, err := dbproxy.New(dbproxy.Config{
-		Plane: name, Unit: c.Unit, Space: c.Space, Database: c.Database, Listen: c.Listen, User: c.User, Password: string(password),
+		Plane: name, Unit: c.Unit, Space: c.Space, Database: c.Database, Listen: c.Listen, User: c.User, Password: password,
 		Reach: reach, Consoles: c.Console, Token: token, Dir: c.Data, Limits: limits, Log: siteLog(out, "dbproxy", c.Unit),
 	})
 	if err != nil {

@@ -71,3 +71,27 @@ func TestAppFlags(t *testing.T) {
 		t.Errorf("no database: %v", err)
 	}
 }
+
+// A secret's file that cannot be read is told by the name of its flag.
+func TestSecretFiles(t *testing.T) {
+	site := []string{"--unit", "unit-a", "--console", "http://c", "--listen", "127.0.0.1:0"}
+	for flag, args := range map[string][]string{
+		"--hop-secret-file": append([]string{"gateway", "--backend", "http://h:1"}, site...),
+		"--password-file":   append([]string{"dbproxy", "--user", "u"}, site...),
+		"--token-file":      append([]string{"dbsync"}, site[:4]...),
+	} {
+		args = append(args, flag, "/no/such/file")
+		code, out, errs := atoll(t, args...)
+		want := "atoll: " + flag + ": open /no/such/file: no such file or directory (name a file that can be read)\n"
+		if code != exitUsage || out != "" || errs != want {
+			t.Errorf("%v: exit status %d, %q%q, want %q", args, code, out, errs, want)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(" se cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := secretFile("token-file", file); secret != "se cret" || err != nil {
+		t.Errorf("%q, %v", secret, err)
+	}
+}
