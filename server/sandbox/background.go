@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 const supervisorLog = "log/supervisor.log"
@@ -170,7 +172,7 @@ func waitFor(ctx context.Context, limit time.Duration, done func() bool) bool {
 		if time.Now().After(end) || ctx.Err() != nil {
 			return false
 		}
-		pause(ctx, 20*time.Millisecond)
+		pause.For(ctx, 20*time.Millisecond)
 	}
 	return true
 }

@@ -13,6 +13,7 @@ import (
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/server/sandbox/shop"
 	"github.com/atoll-live/atoll/space"
 )
@@ -147,7 +148,7 @@ func (o *operator) until(ctx context.Context, what string, missing func(context.
 		default:
 			last = text
 		}
-		pause(ctx, 100*time.Millisecond)
+		pause.For(ctx, 100*time.Millisecond)
 	}
 }
 
