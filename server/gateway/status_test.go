@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 )
@@ -99,19 +98,9 @@ func TestGatewayIsAPlaneOfItsConsole(t *testing.T) {
 	c := &oneConsole{snapshots: make(chan []byte, 1), plane: make(chan *atollv1.Plane, 1), reports: make(chan *atollv1.ReportRequest, 100)}
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewPlanesHandler(c))
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
-
+	url := apitest.Serve(t, mux)
 	g, _ := start(t, Config{Unit: "unit-a", Cell: "c1", Backends: map[string]string{"": "http://127.0.0.1:1"},
-		Consoles: []string{"http://" + l.Addr().String()}, Dir: t.TempDir()})
+		Consoles: []string{url}, Dir: t.TempDir()})
 	if p := <-c.plane; p.GetName() != "gateway@unit-a" || p.GetKind() != "gateway" || p.GetUnit() != "unit-a" || p.GetCell() != "c1" {
 		t.Errorf("registered as %v", p)
 	}
