@@ -37,7 +37,7 @@ func Up(ctx context.Context, o Options, args []string, progress func(string)) (*
 	if err != nil {
 		return nil, err
 	}
-	if pid, err := runningIn(o.Dir); err != nil {
+	if pid, err := stillRunningIn(ctx, o.Dir); err != nil {
 		return nil, err
 	} else if pid != 0 {
 		return nil, fmt.Errorf("a sandbox already runs in %s with pid %d: use it, end it with `atoll sandbox down --dir %s`, or choose another --dir", o.Dir, pid, o.Dir)
@@ -164,6 +164,19 @@ func Down(ctx context.Context, dir string, progress func(string)) (bool, error) 
 		}
 	}
 	return true, sweep(ctx, dir, left)
+}
+
+// dyingLimit bounds how long the lock of a supervisor that was killed outlives
+// its children: it goes with the last of its threads.
+const dyingLimit = time.Second
+
+// stillRunningIn is runningIn, with time for a supervisor that is dying.
+func stillRunningIn(ctx context.Context, dir string) (pid int, err error) {
+	waitFor(ctx, dyingLimit, func() bool {
+		pid, err = runningIn(dir)
+		return err != nil || pid == 0
+	})
+	return pid, err
 }
 
 func waitFor(ctx context.Context, limit time.Duration, done func() bool) bool {
