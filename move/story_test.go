@@ -191,8 +191,8 @@ func (b *stage) drive(m string, until Phase) {
 		if s.Phase == until || s.Phase.Over() {
 			return
 		}
-		switch {
-		case s.Phase == Check:
+		switch s.Phase {
+		case Check:
 			b.feed(m, b.event([]string{"checked", "ok"}))
 		default:
 			b.feed(m, b.event(append([]string{"registered"}, fleet...)))

@@ -223,7 +223,7 @@ func TestWorld_FindsEachMissingRule(t *testing.T) {
 // panic, no change of what was passed in, never back over the commit point.
 func TestStep_AnswersEveryEventInEveryState(t *testing.T) {
 	phases := append([]Phase{Done, Aborted, Failed, ""}, Order...)
-	for seed := int64(0); seed < 200; seed++ {
+	for seed := range int64(200) {
 		w := newWorld(seed, "")
 		for _, phase := range phases {
 			s := w.store.state

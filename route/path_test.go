@@ -55,7 +55,7 @@ func FuzzPathMatch(f *testing.F) {
 		}
 		var trie pathTrie
 		var kept []string
-		for _, r := range strings.Fields(rules) {
+		for r := range strings.FieldsSeq(rules) {
 			if trie.add(r, &path{text: r}) == nil {
 				kept = append(kept, r)
 			}

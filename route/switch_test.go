@@ -281,8 +281,8 @@ func TestSwitchChain(t *testing.T) {
 				steps = append(steps, tr)
 			}
 		}
-		for i := len(steps) - 1; i >= 0; i-- {
-			doc = mustSwitch(t, doc, reverse(steps[i]))
+		for _, step := range slices.Backward(steps) {
+			doc = mustSwitch(t, doc, reverse(step))
 		}
 		if got := canonicalJSON(t, inOrder(doc)); got != first {
 			t.Fatalf("back at\n%s\nfrom\n%s", got, first)

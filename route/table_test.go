@@ -3,6 +3,7 @@ package route
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,10 +20,8 @@ func naive(r *space.UnitRule, key string) string {
 	best, owner := "", ""
 	bucket := BKDRHash(key, r.Modulo)
 	for _, u := range r.Units {
-		for _, a := range u.Allows {
-			if a == key {
-				return u.Code
-			}
+		if slices.Contains(u.Allows, key) {
+			return u.Code
 		}
 		for _, p := range u.Prefixes {
 			if strings.HasPrefix(key, p) && len(p) > len(best) {

@@ -67,13 +67,3 @@ func word(t reflect.Type, text string) string {
 	}
 	return text
 }
-
-// known tells whether a value belongs to its closed set, as it is written.
-func known[T ~string](v T) bool {
-	for _, w := range words[reflect.TypeFor[T]()] {
-		if w == string(v) {
-			return true
-		}
-	}
-	return false
-}

@@ -82,8 +82,7 @@ func (r *jsonReader) token() (json.Token, error) {
 	end := int(r.dec.InputOffset())
 	r.line += bytes.Count(r.data[r.seen:end], []byte{'\n'})
 	r.seen = end
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 		at := min(int(syntax.Offset), len(r.data))
 		return nil, fmt.Errorf("line %d: %w", 1+bytes.Count(r.data[:at], []byte{'\n'}), err)
 	}

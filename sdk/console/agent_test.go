@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/guard"
@@ -45,20 +45,9 @@ func newFakeConsole(t *testing.T) *fakeConsole {
 		out:     make(chan *atollv1.WatchResponse, 10),
 		reports: make(chan *atollv1.ReportRequest, 1000),
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewPlanesHandler(f))
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	protocols.SetHTTP1(true)
-	s := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
-	f.url = "http://" + l.Addr().String()
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close(); <-done })
+	f.url = apitest.Serve(t, mux)
 	return f
 }
 

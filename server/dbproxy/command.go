@@ -240,7 +240,7 @@ func (s *session) reset(p []byte) error {
 // endTransaction rolls back what is open, and sees it ended, before the
 // session's state is thrown away.
 func (s *session) endTransaction() error {
-	s.pending() // what a fence did before needs no telling any more
+	_ = s.pending() // what a fence did before needs no telling any more
 	if _, err := s.enter(ending, false); err != nil {
 		return err
 	}
@@ -292,8 +292,7 @@ func (s *session) changeUser(ctx context.Context, p []byte) error {
 	s.closeLinks()
 	s.hello = hello
 	if err := s.open(ctx, hello); err != nil {
-		var e *mysql.ServerError
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*mysql.ServerError](err); ok {
 			_ = s.fail(e)
 		}
 		return err

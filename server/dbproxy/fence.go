@@ -41,7 +41,7 @@ func (p *Proxy) pressFences(ctx context.Context) time.Duration {
 	if deadline <= 0 {
 		deadline = defaultFenceDeadline
 	}
-	next := time.Duration(farOff)
+	next := farOff
 	for _, f := range fences {
 		if len(f.Open) == 0 {
 			continue

@@ -289,10 +289,9 @@ func TestCommitsRaceFences(t *testing.T) {
 				}
 				err := write(db, n%2 == 0, own, i)
 				mu.Lock()
-				var told *mysql.MySQLError
 				if err == nil {
 					acked[i] = true
-				} else if errors.As(err, &told) {
+				} else if _, ok := errors.AsType[*mysql.MySQLError](err); ok {
 					refusals[i] = err
 				}
 				mu.Unlock()

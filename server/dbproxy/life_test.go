@@ -64,7 +64,9 @@ func TestRestartEndsFormerLife(t *testing.T) {
 		if n := w.lockWaits(); n != 0 {
 			t.Error("acked while a statement of the former life waits")
 		}
-		<-done
+		if err := <-done; err == nil {
+			t.Error("the statement of the former life was done")
+		}
 	}
 	locker("ROLLBACK")
 	if n := w.count("unit-a", "SELECT amount FROM orders WHERE buyer_id = ?", own); n != 0 {

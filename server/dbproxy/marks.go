@@ -83,10 +83,9 @@ func (s *source) write(w *markWrite) error {
 // writeMarks answers each of the batch.
 func (s *source) writeMarks(batch []*markWrite) {
 	ctx := context.Background() // the others' wait must not end with this caller's
-	found := batch
 	err := s.findThreads(ctx, batch)
 	if err == nil {
-		found = slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.host == "" })
+		found := slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.host == "" })
 		err = s.storeMarks(ctx, found)
 	}
 	for _, w := range batch {

@@ -152,7 +152,7 @@ func (p *Proxy) accept(ctx, late context.Context, l net.Listener) error {
 		nc, err := l.Accept()
 		if err != nil {
 			if ctx.Err() != nil {
-				return nil
+				return nil //nolint:nilerr // the listener was closed because we end
 			}
 			p.log.Warn("accept failed, going on", "err", err)
 			select {

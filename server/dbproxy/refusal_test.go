@@ -183,7 +183,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 			break
 		}
 		must(t, err)
-		defer func() { _ = s.Close() }()
+		defer func() { _ = s.Close() }() //nolint:gocritic // two of them, open until the test ends
 	}
 	must(t, c.Close())
 	must(t, db.Close())

@@ -132,8 +132,7 @@ func (s *session) welcome(ctx context.Context) error {
 		return err
 	}
 	if err := s.open(ctx, s.hello); err != nil {
-		var e *mysql.ServerError
-		if errors.As(err, &e) {
+		if e, ok := errors.AsType[*mysql.ServerError](err); ok {
 			_ = s.client.Send(mysql.AppendError(nil, e))
 		}
 		return err

@@ -72,7 +72,7 @@ func (s *session) prepare(ctx context.Context, p []byte) error {
 		}
 	}
 	if !c.center {
-		return s.prepareHome(p, m, plan)
+		return s.prepareHome(m)
 	}
 	if err := s.reachCenter(ctx, st); err != nil {
 		return s.fail(err)
@@ -92,7 +92,7 @@ func (s *session) prepare(ctx context.Context, p []byte) error {
 // prepareHome prepares at the home server. The answer reaches the client
 // before the session is settled, so a fence that came meanwhile is told at the
 // next statement.
-func (s *session) prepareHome(p []byte, m *statement, plan *prove.Plan) error {
+func (s *session) prepareHome(m *statement) error {
 	notice, err := s.enter(running, true)
 	if err != nil {
 		return err

@@ -45,11 +45,11 @@ func (p *Proxy) tend(ctx context.Context) error {
 		switch {
 		case err == nil:
 			retry = retryMin
-			p.trouble.Store(ptr(p.state.Load().words()))
+			p.trouble.Store(new(p.state.Load().words()))
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // what fails because we end is no failure
 		default:
-			p.trouble.Store(ptr(err.Error()))
+			p.trouble.Store(new(err.Error()))
 			wait, retry = retry, min(2*retry, 2*time.Second)
 		}
 		select {
@@ -60,8 +60,6 @@ func (p *Proxy) tend(ctx context.Context) error {
 		}
 	}
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func (p *Proxy) tendOnce(ctx context.Context) error {
 	v := p.guard.View()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -148,7 +149,7 @@ func TestTypesOfARefusedExecution(t *testing.T) {
 	id := c.prepare("INSERT INTO carts (buyer_id, item) VALUES (?, 1)")
 	c.ok(c.execute(id, true, own))
 	head := append(binary.LittleEndian.AppendUint32(nil, id), 0, 1, 0, 0, 0, 0)
-	longlong := append(head[:len(head):len(head)], 1, 8, 0)
+	longlong := append(slices.Clip(head), 1, 8, 0)
 	c.refused(c.do(wire.ComStmtExecute, binary.LittleEndian.AppendUint64(longlong, number(foreign))...), 9601)
 	own2 := w.key("unit-a", 2)
 	c.ok(c.do(wire.ComStmtExecute, binary.LittleEndian.AppendUint64(append(head, 0), number(own2))...))

@@ -241,7 +241,7 @@ func (a *applier) decide(ctx context.Context, t *table, key string) (judgement, 
 	if err := a.flush(ctx); err != nil {
 		return j, err
 	}
-	reason := ""
+	var reason string
 	if j.verdict == wait {
 		reason = fmt.Sprintf("rows behind the CLOSE of move %s wait for its outcome", j.move.ID)
 	} else {

@@ -1,7 +1,6 @@
 package dbsync_test
 
 import (
-	"io"
 	"net"
 	"sync"
 	"testing"
@@ -84,9 +83,6 @@ func (k *link) pump(from, to net.Conn) {
 			}
 		}
 		if err != nil {
-			if err != io.EOF {
-				return
-			}
 			return
 		}
 	}

@@ -210,7 +210,7 @@ func TestSwitchedMoveParksWhatStandsBehindItsClose(t *testing.T) {
 	run(t, w.sites["unit-b"].db, "DELETE FROM atoll.parked")
 	eventually(t, "the ack is clean", func() (bool, string) {
 		a := m2.ack("unit-b", "passed", "unit-a>unit-b")
-		return a != nil && a.Error == "", fmt.Sprint(a)
+		return a != nil && a.Error == "", a.String()
 	})
 }
 
@@ -239,7 +239,7 @@ func TestLaggingLaneJudgesByThePlaceInTheLog(t *testing.T) {
 	w.order("unit-a", k[0], 1)
 	w.same(allOrders, "unit-a", "unit-b", "unit-c")
 	link.stall()
-	run(t, w.sites["unit-a"].db, fmt.Sprintf("UPDATE orders SET amount=100 WHERE id=1"))
+	run(t, w.sites["unit-a"].db, "UPDATE orders SET amount=100 WHERE id=1")
 	w.order("unit-a", k[0], 2)
 	m := w.whole("m1", "unit-a", "unit-b", k)
 	run(t, w.sites["unit-b"].db, "UPDATE orders SET amount=amount+1 WHERE id=1") // written with what unit-c has yet to see
@@ -327,7 +327,7 @@ func TestTokensKeepTheirPlace(t *testing.T) {
 	for _, st := range w.sites {
 		st.sync.Ask(nil)
 	}
-	if acks := append(w.report("unit-a").Acks, w.report("unit-b").Acks...); len(acks) != 0 {
+	if acks := slices.Concat(w.report("unit-a").Acks, w.report("unit-b").Acks); len(acks) != 0 {
 		t.Errorf("acks of a move that is over: %v", acks)
 	}
 }

@@ -200,7 +200,7 @@ func readStart(ctx context.Context, spec *laneSpec, source *sql.DB) (position st
 		return "", nil, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer conn.Close()
-	defer conn.ExecContext(ctx, "ROLLBACK")
+	defer func() { _, _ = conn.ExecContext(ctx, "ROLLBACK") }()
 	if _, err := conn.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
 		return "", nil, fmt.Errorf("read position of the source: %w", err)
 	}

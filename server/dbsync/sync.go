@@ -54,7 +54,7 @@ func (s *Sync) Run(ctx context.Context) error {
 	running := map[*lane]context.CancelFunc{}
 	var homed *server
 	stopHome := func() {}
-	defer func() { stopHome() }()
+	defer func() { stopHome() }() //nolint:gocritic // the one of the end: each home sets its own
 	for {
 		next := s.changed.next()
 		wanted, home := s.wanted()

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,7 +18,6 @@ type Config struct {
 	Unit     string
 	Cell     string
 	Listen   string            // host:port of the public side
-	Status   string            // host:port of /ready, /status and /.atoll/explain; "" serves none
 	Consoles []string          // console URLs; none: snapshots come by Install only
 	Token    string            // for the console
 	Dir      string            // where snapshots are kept
@@ -69,29 +69,22 @@ func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = "gateway@" + c.Unit
 	}
-	c.HoldLimit = orInt(c.HoldLimit, DefaultHoldLimit)
-	c.InFlightLimit = orInt(c.InFlightLimit, DefaultInFlightLimit)
-	c.HeaderLimit = orInt(c.HeaderLimit, DefaultHeaderLimit)
-	c.BodyLimit = orInt(c.BodyLimit, DefaultBodyLimit)
-	c.ReplayLimit = orInt(c.ReplayLimit, DefaultReplayLimit)
-	c.HoldMax = orInt(c.HoldMax, DefaultHoldMax)
-	c.DialTimeout = orInt(c.DialTimeout, DefaultDialTimeout)
-	c.AnswerTimeout = orInt(c.AnswerTimeout, DefaultAnswerTimeout)
-	c.IdleTimeout = orInt(c.IdleTimeout, DefaultIdleTimeout)
-	c.SnapshotWait = orInt(c.SnapshotWait, DefaultSnapshotWait)
-	c.PeerSilence = orInt(c.PeerSilence, DefaultPeerSilence)
-	c.DrainTimeout = orInt(c.DrainTimeout, DefaultDrainTimeout)
+	c.HoldLimit = cmp.Or(c.HoldLimit, DefaultHoldLimit)
+	c.InFlightLimit = cmp.Or(c.InFlightLimit, DefaultInFlightLimit)
+	c.HeaderLimit = cmp.Or(c.HeaderLimit, DefaultHeaderLimit)
+	c.BodyLimit = cmp.Or(c.BodyLimit, DefaultBodyLimit)
+	c.ReplayLimit = cmp.Or(c.ReplayLimit, DefaultReplayLimit)
+	c.HoldMax = cmp.Or(c.HoldMax, DefaultHoldMax)
+	c.DialTimeout = cmp.Or(c.DialTimeout, DefaultDialTimeout)
+	c.AnswerTimeout = cmp.Or(c.AnswerTimeout, DefaultAnswerTimeout)
+	c.IdleTimeout = cmp.Or(c.IdleTimeout, DefaultIdleTimeout)
+	c.SnapshotWait = cmp.Or(c.SnapshotWait, DefaultSnapshotWait)
+	c.PeerSilence = cmp.Or(c.PeerSilence, DefaultPeerSilence)
+	c.DrainTimeout = cmp.Or(c.DrainTimeout, DefaultDrainTimeout)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func orInt[T int | int64 | time.Duration](v, standard T) T {
-	if v == 0 {
-		return standard
-	}
-	return v
 }
 
 // Validate says what is wrong with the configuration, all of it in one line.

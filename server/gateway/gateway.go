@@ -203,10 +203,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("gateway: %w (choose another --listen, or end what has the port)", err)
 	}
-	status, err := g.listenStatus()
-	if err != nil {
-		return errors.Join(err, public.Close())
-	}
 	g.addr = public.Addr().String()
 	close(g.bound)
 	g.cfg.Log.Info("gateway serves", "address", g.addr)
@@ -219,11 +215,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	server := g.newServer(requests)
 	var wg sync.WaitGroup
 	wg.Go(func() { cancel(serve(server, public)) })
-	var side *http.Server
-	if status != nil {
-		side = &http.Server{Handler: g.statusHandler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: g.errorLog}
-		wg.Go(func() { cancel(serve(side, status)) })
-	}
 	for _, p := range g.peers {
 		wg.Go(func() { g.watch(ctx, p) })
 	}
@@ -232,9 +223,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	g.drain(server, cut)
-	if side != nil {
-		_ = side.Close()
-	}
 	wg.Wait()
 	for range cap(g.slots) { // each request gives its slot back when it is over
 		g.slots <- struct{}{}

@@ -142,7 +142,7 @@ func TestClientsCannotSetLiveHeaders(t *testing.T) {
 }
 
 func TestSignatureBelongsToItsRequest(t *testing.T) {
-	r := httptest.NewRequest("POST", "/order?user=anna", nil)
+	r := httptest.NewRequest(http.MethodPost, "/order?user=anna", nil)
 	r.Host = "shop.atoll.test"
 	passage{unit: "unit-b", hop: 1, epoch: 5}.send(r, []byte(secret))
 	good := r.Clone(context.Background())
@@ -277,7 +277,7 @@ func TestUnsafeRequestsAreSentOnce(t *testing.T) {
 	backend := app(t, "closing", func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		if r.Method == "POST" {
+		if r.Method == http.MethodPost {
 			posts++
 		}
 		if !used[r.RemoteAddr] { // the connection is used again, and breaks at the second request
@@ -341,9 +341,10 @@ func TestUpgradePasses(t *testing.T) {
 	_, _ = io.WriteString(c, "GET /order?user=anna HTTP/1.1\r\nHost: shop.atoll.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 	rd := bufio.NewReader(c)
 	res, err := http.ReadResponse(rd, nil)
-	if err != nil || res.StatusCode != 101 || res.Header.Get("X-Live-Unit") != "unit-a" {
+	if err != nil || res.StatusCode != http.StatusSwitchingProtocols || res.Header.Get("X-Live-Unit") != "unit-a" {
 		t.Fatalf("%v %v", res, err)
 	}
+	_ = res.Body.Close()
 	_, _ = io.WriteString(c, "hello\n")
 	if line, err := rd.ReadString('\n'); line != "echo hello\n" {
 		t.Errorf("%q %v", line, err)
@@ -368,7 +369,7 @@ func TestBodiesStream(t *testing.T) {
 	r.Body, r.ContentLength = in, -1
 	answers := make(chan *http.Response, 1)
 	go func() {
-		res, err := client.Do(r)
+		res, err := client.Do(r) //nolint:bodyclose // who takes it from answers does
 		if err != nil {
 			t.Errorf("stream: %v", err)
 		}

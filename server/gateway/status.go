@@ -2,27 +2,15 @@ package gateway
 
 import (
 	"encoding/json"
-	"fmt"
-	"net"
 	"net/http"
 	"strings"
 
 	"github.com/atoll-live/atoll/route"
 )
 
-func (g *Gateway) listenStatus() (net.Listener, error) {
-	if g.cfg.Status == "" {
-		return nil, nil
-	}
-	l, err := net.Listen("tcp", g.cfg.Status)
-	if err != nil {
-		return nil, fmt.Errorf("gateway: %w (choose another --status, or end what has the port)", err)
-	}
-	return l, nil
-}
-
-// statusHandler serves people and supervisors, never clients.
-func (g *Gateway) statusHandler() http.Handler {
+// StatusHandler serves people and supervisors, never clients: /ready, /status
+// and /.atoll/explain.
+func (g *Gateway) StatusHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		if !g.Ready() {

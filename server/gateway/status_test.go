@@ -4,13 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 )
@@ -29,25 +29,26 @@ func get(t *testing.T, url string) (int, map[string]any) {
 }
 
 func TestStatusSide(t *testing.T) {
-	status := freeAddr(t)
-	g, url := start(t, Config{Unit: "unit-a", Status: status, Backends: map[string]string{"": app(t, "a", nil)}, Peers: map[string]string{"unit-b": "http://" + freeAddr(t)}})
-	if code, _ := get(t, "http://"+status+"/ready"); code != 503 {
+	g, url := start(t, Config{Unit: "unit-a", Backends: map[string]string{"": app(t, "a", nil)}, Peers: map[string]string{"unit-b": "http://" + freeAddr(t)}})
+	side := httptest.NewServer(g.StatusHandler())
+	t.Cleanup(side.Close)
+	if code, _ := get(t, side.URL+"/ready"); code != 503 {
 		t.Errorf("ready without a snapshot: %d", code)
 	}
 	g.must(t, snapshot(11, document(), moving(false)))
-	if code, _ := get(t, "http://"+status+"/ready"); code != 200 {
+	if code, _ := get(t, side.URL+"/ready"); code != 200 {
 		t.Errorf("not ready: %d", code)
 	}
-	_, m := get(t, "http://"+status+"/.atoll/explain?host=SHOP.atoll.test:80&path=/order/1&query=user%3Danna")
+	_, m := get(t, side.URL+"/.atoll/explain?host=SHOP.atoll.test:80&path=/order/1&query=user%3Danna")
 	for name, want := range map[string]any{"unit": "unit-a", "reason": "allow", "action": "route", "epoch": 11.0, "held": "m1", "fenced": nil, "cell": nil, "rule": "1003", "key": "anna"} {
 		if got, ok := m[name]; !ok || got != want {
 			t.Errorf("explain: %s is %v, want %v", name, got, want)
 		}
 	}
-	if _, m := get(t, "http://"+status+"/.atoll/explain?host=nobody"); m["bucket"] != nil || m["unit"] != nil || m["reason"] != "none" {
+	if _, m := get(t, side.URL+"/.atoll/explain?host=nobody"); m["bucket"] != nil || m["unit"] != nil || m["reason"] != "none" {
 		t.Errorf("explain of nothing: %v", m)
 	}
-	_, m = get(t, "http://"+status+"/status")
+	_, m = get(t, side.URL+"/status")
 	if epochs, _ := m["epochs"].(map[string]any); epochs["shop"] != 11.0 {
 		t.Errorf("status %v", m)
 	}
@@ -97,19 +98,9 @@ func TestGatewayIsAPlaneOfItsConsole(t *testing.T) {
 	c := &oneConsole{snapshots: make(chan []byte, 1), plane: make(chan *atollv1.Plane, 1), reports: make(chan *atollv1.ReportRequest, 100)}
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewPlanesHandler(c))
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	server := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan struct{})
-	go func() { defer close(served); _ = server.Serve(l) }()
-	t.Cleanup(func() { _ = server.Close(); <-served })
-
+	url := apitest.Serve(t, mux)
 	g, _ := start(t, Config{Unit: "unit-a", Cell: "c1", Backends: map[string]string{"": "http://127.0.0.1:1"},
-		Consoles: []string{"http://" + l.Addr().String()}, Dir: t.TempDir()})
+		Consoles: []string{url}, Dir: t.TempDir()})
 	if p := <-c.plane; p.GetName() != "gateway@unit-a" || p.GetKind() != "gateway" || p.GetUnit() != "unit-a" || p.GetCell() != "c1" {
 		t.Errorf("registered as %v", p)
 	}

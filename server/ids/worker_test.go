@@ -12,6 +12,7 @@ import (
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/idgen"
@@ -41,17 +42,7 @@ func newLedger(t *testing.T) *ledger {
 	l := &ledger{}
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewPlanesHandler(l))
-	protocols := new(http.Protocols)
-	protocols.SetUnencryptedHTTP2(true)
-	s := &http.Server{Handler: mux, Protocols: protocols, ReadHeaderTimeout: time.Second}
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.url = "http://" + socket.Addr().String()
-	done := make(chan struct{})
-	go func() { defer close(done); _ = s.Serve(socket) }()
-	t.Cleanup(func() { _ = s.Close(); <-done })
+	l.url = apitest.Serve(t, mux)
 	return l
 }
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -78,7 +79,7 @@ func Start(tb testing.TB, o Options) *Server {
 // than the 107 bytes that the kernel takes.
 func tempDir(tb testing.TB) string {
 	tb.Helper()
-	dir, err := os.MkdirTemp("", "atolldb")
+	dir, err := os.MkdirTemp("", "atolldb") //nolint:usetesting // see above
 	if err != nil {
 		tb.Fatalf("make data directory: %v", err)
 	}
@@ -106,12 +107,13 @@ func (s *Server) prepare(o Options) error {
 		return fmt.Errorf("copy data directory: %w", err)
 	}
 	init := filepath.Join(s.Dir, "init.sql")
-	text := fmt.Sprintf("CREATE DATABASE IF NOT EXISTS `%s`;\n", o.Database)
+	var text strings.Builder
+	fmt.Fprintf(&text, "CREATE DATABASE IF NOT EXISTS `%s`;\n", o.Database)
 	for _, host := range []string{"127.0.0.1", "localhost"} {
-		text += fmt.Sprintf("CREATE USER IF NOT EXISTS '%s'@'%s' IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO '%s'@'%s' WITH GRANT OPTION;\n",
+		fmt.Fprintf(&text, "CREATE USER IF NOT EXISTS '%s'@'%s' IDENTIFIED BY '%s';\nGRANT ALL ON *.* TO '%s'@'%s' WITH GRANT OPTION;\n",
 			User, host, Password, User, host)
 	}
-	if err := os.WriteFile(init, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(init, []byte(text.String()), 0o600); err != nil {
 		return fmt.Errorf("write init file: %w", err)
 	}
 	id := strconv.Itoa(o.ServerID)

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 const supervisorLog = "log/supervisor.log"
@@ -35,7 +37,7 @@ func Up(ctx context.Context, o Options, args []string, progress func(string)) (*
 	if err != nil {
 		return nil, err
 	}
-	if pid, err := runningIn(o.Dir); err != nil {
+	if pid, err := stillRunningIn(ctx, o.Dir); err != nil {
 		return nil, err
 	} else if pid != 0 {
 		return nil, fmt.Errorf("a sandbox already runs in %s with pid %d: use it, end it with `atoll sandbox down --dir %s`, or choose another --dir", o.Dir, pid, o.Dir)
@@ -53,9 +55,8 @@ func Up(ctx context.Context, o Options, args []string, progress func(string)) (*
 		return nil, fmt.Errorf("make a pipe: %w", err)
 	}
 	defer read.Close()
-	// Not CommandContext: the child outlives this call, and is asked to stop
-	// in good order when ctx ends before it is ready.
-	cmd := exec.Command(programs.Atoll, append(args, "3")...) //nolint:noctx
+	// The child is asked to stop in good order when ctx ends before it is ready.
+	cmd := exec.Command(programs.Atoll, append(args, "3")...) //nolint:noctx // the child outlives this call
 	cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = out, out, []*os.File{write}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	err = cmd.Start()
@@ -165,13 +166,26 @@ func Down(ctx context.Context, dir string, progress func(string)) (bool, error) 
 	return true, sweep(ctx, dir, left)
 }
 
+// dyingLimit bounds how long the lock of a supervisor that was killed outlives
+// its children: it goes with the last of its threads.
+const dyingLimit = time.Second
+
+// stillRunningIn is runningIn, with time for a supervisor that is dying.
+func stillRunningIn(ctx context.Context, dir string) (pid int, err error) {
+	waitFor(ctx, dyingLimit, func() bool {
+		pid, err = runningIn(dir)
+		return err != nil || pid == 0
+	})
+	return pid, err
+}
+
 func waitFor(ctx context.Context, limit time.Duration, done func() bool) bool {
 	end := time.Now().Add(limit)
 	for !done() {
 		if time.Now().After(end) || ctx.Err() != nil {
 			return false
 		}
-		pause(ctx, 20*time.Millisecond)
+		pause.For(ctx, 20*time.Millisecond)
 	}
 	return true
 }

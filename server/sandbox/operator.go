@@ -13,6 +13,7 @@ import (
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/server/sandbox/shop"
 	"github.com/atoll-live/atoll/space"
 )
@@ -124,8 +125,7 @@ func (o *operator) has(ctx context.Context, d space.Document) (bool, error) {
 
 // plainCall drops the code that a connect error begins with.
 func plainCall(err error) error {
-	var e *connect.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*connect.Error](err); ok {
 		return errors.New(e.Message())
 	}
 	return err
@@ -148,7 +148,7 @@ func (o *operator) until(ctx context.Context, what string, missing func(context.
 		default:
 			last = text
 		}
-		pause(ctx, 100*time.Millisecond)
+		pause.For(ctx, 100*time.Millisecond)
 	}
 }
 

@@ -22,6 +22,8 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 const installLimit = 2 * time.Minute
@@ -102,8 +104,7 @@ func ownDir(dir string) error {
 
 // plain drops the path that an error of the os package repeats.
 func plain(err error) error {
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err
@@ -194,7 +195,7 @@ func checkPorts(ctx context.Context, ports []Port, limit time.Duration) error {
 			if time.Now().After(end) || ctx.Err() != nil {
 				return fmt.Errorf("port %d, wanted for %s, is in use: end what listens there, or choose another --port-base", p.Number, p.Owner)
 			}
-			pause(ctx, 50*time.Millisecond)
+			pause.For(ctx, 50*time.Millisecond)
 		}
 	}
 	return nil
@@ -207,15 +208,6 @@ func tryPort(ctx context.Context, port int) error {
 		return err
 	}
 	return l.Close()
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // writeFiles writes the layout's files, the options first: they mark the

@@ -65,8 +65,7 @@ func playSupervisor(args []string) {
 		Progress: func(s string) { r.Say(Message{Progress: s}) },
 		Ready:    func(*Info) { r.Say(Message{Ready: true}); r.Close() },
 	}, serversOnly(&noSteps{hang: args[2] == "hang"}))
-	var wrong *InvalidError
-	if errors.As(err, &wrong) {
+	if _, ok := errors.AsType[*InvalidError](err); ok {
 		r.Say(Message{Invalid: err.Error()})
 	} else if err != nil {
 		r.Say(Message{Error: err.Error()})

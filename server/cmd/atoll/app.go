@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -40,12 +37,9 @@ func (c *AppCmd) dsn() (string, error) {
 	}
 	m := mysql.NewConfig()
 	m.Net, m.Addr, m.User, m.DBName = "tcp", c.DBProxy, c.User, c.Database
-	if c.PasswordFile != "" {
-		raw, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return "", fmt.Errorf("read the password: %w", err)
-		}
-		m.Passwd = strings.TrimSpace(string(raw))
+	var err error
+	if m.Passwd, err = secretFile("password-file", c.PasswordFile); err != nil {
+		return "", err
 	}
 	return m.FormatDSN(), nil
 }

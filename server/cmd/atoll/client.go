@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // ConsoleFlags say where the console stands. Commands that speak to it embed
@@ -49,9 +48,9 @@ func (f *ConsoleFlags) Token() (string, error) {
 	if f.TokenFile == "" {
 		return os.Getenv("ATOLL_TOKEN"), nil
 	}
-	data, err := os.ReadFile(f.TokenFile)
+	token, err := secretFile("token-file", f.TokenFile)
 	if err != nil {
-		return "", usageError(fmt.Errorf("read the token: %w", err))
+		return "", usageError(err)
 	}
-	return strings.TrimSpace(string(data)), nil
+	return token, nil
 }

@@ -2,10 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net"
-	"net/http"
 	"time"
 
 	"github.com/atoll-live/atoll/server/dbproxy"
@@ -35,7 +31,7 @@ func (c *DBProxyCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return usageError(err)
 	}
-	password, err := secretFile(c.PasswordFile)
+	password, err := secretFile("password-file", c.PasswordFile)
 	if err != nil {
 		return usageError(err)
 	}
@@ -46,31 +42,11 @@ func (c *DBProxyCmd) Run(ctx context.Context, out *Output) error {
 	limits := dbproxy.DefaultLimits()
 	limits.FenceWait, limits.ParkedMax, limits.Connections = c.FenceWait, c.ParkedMax, c.ConnectionMax
 	p, err := dbproxy.New(dbproxy.Config{
-		Plane: name, Unit: c.Unit, Space: c.Space, Database: c.Database, Listen: c.Listen, User: c.User, Password: string(password),
+		Plane: name, Unit: c.Unit, Space: c.Space, Database: c.Database, Listen: c.Listen, User: c.User, Password: password,
 		Reach: reach, Consoles: c.Console, Token: token, Dir: c.Data, Limits: limits, Log: siteLog(out, "dbproxy", c.Unit),
 	})
 	if err != nil {
 		return usageError(err)
 	}
 	return withStatus(ctx, c.Status, p.StatusHandler(), p.Run)
-}
-
-// withStatus serves a status address, if there is one, while run runs.
-func withStatus(ctx context.Context, addr string, h http.Handler, run func(context.Context) error) error {
-	if addr == "" {
-		return run(ctx)
-	}
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return fmt.Errorf("status: %w (choose another --status, or end what has the port)", err)
-	}
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(l) }()
-	err = run(ctx)
-	_ = s.Close()
-	if e := <-served; !errors.Is(e, http.ErrServerClosed) {
-		err = errors.Join(err, e)
-	}
-	return err
 }

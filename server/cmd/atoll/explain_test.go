@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 )
@@ -142,15 +142,9 @@ func TestExplainConsole(t *testing.T) {
 	console := &answering{}
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewDocumentsHandler(console))
-	server := httptest.NewUnstartedServer(mux)
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetUnencryptedHTTP2(true)
-	server.Config.Protocols = protocols
-	server.Start()
-	defer server.Close()
+	url := apitest.Serve(t, mux)
 	dir := t.TempDir()
-	info, err := json.Marshal(map[string]any{"console": []string{"http://127.0.0.1:1", server.URL}})
+	info, err := json.Marshal(map[string]any{"console": []string{"http://127.0.0.1:1", url}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +161,7 @@ func TestExplainConsole(t *testing.T) {
 	if q.Space != "shop" || q.Host != "h" || q.Path != "/p" || q.Query[0].Name != "q" || q.Query[0].Value != "1" || q.Header[0].Value != "b" {
 		t.Errorf("asked %v", q)
 	}
-	code, _, errs = atoll(t, "explain", "--console", server.URL, "--space", "absent", "--rule", "1", "--key", "k")
+	code, _, errs = atoll(t, "explain", "--console", url, "--space", "absent", "--rule", "1", "--key", "k")
 	if code != 2 || !strings.Contains(errs, "not_found") {
 		t.Errorf("an unknown space: %d %s", code, errs)
 	}

@@ -47,7 +47,7 @@ type GatewayCmd struct {
 // Run serves until ctx ends.
 func (c *GatewayCmd) Run(ctx context.Context, out *Output) error {
 	cfg := gateway.Config{
-		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Status: c.Status, Consoles: c.Console, Dir: c.Data,
+		Name: c.Name, Unit: c.Unit, Cell: c.Cell, Listen: c.Listen, Consoles: c.Console, Dir: c.Data,
 		HoldLimit: c.HoldLimit, AnswerTimeout: c.AnswerTimeout, BodyLimit: c.BodyLimit, Log: siteLog(out, "gateway", c.Unit),
 	}
 	var errs [5]error
@@ -55,7 +55,8 @@ func (c *GatewayCmd) Run(ctx context.Context, out *Output) error {
 	cfg.Peers, errs[1] = pairs("peer", c.Peer, false)
 	cfg.Endpoints, errs[2] = pairs("endpoint", c.Endpoint, false)
 	cfg.Token, errs[3] = c.token()
-	cfg.HopSecret, errs[4] = secretFile(c.HopSecretFile)
+	secret, err := secretFile("hop-secret-file", c.HopSecretFile)
+	cfg.HopSecret, errs[4] = []byte(secret), err
 	for _, err := range errs {
 		if err != nil {
 			return usageError(err)
@@ -65,7 +66,7 @@ func (c *GatewayCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return usageError(err)
 	}
-	return g.Run(ctx)
+	return withStatus(ctx, c.Status, g.StatusHandler(), g.Run)
 }
 
 // pairs reads flags of the form NAME=URL. A bare URL stands for the empty name
@@ -88,13 +89,15 @@ func pairs(flag string, values []string, bare bool) (map[string]string, error) {
 	return m, nil
 }
 
-func secretFile(name string) ([]byte, error) {
+// secretFile reads what a flag's file holds but for white space around it,
+// "" when there is no file.
+func secretFile(flag, name string) (string, error) {
 	if name == "" {
-		return nil, nil
+		return "", nil
 	}
 	data, err := os.ReadFile(name)
 	if err != nil {
-		return nil, fmt.Errorf("read the hop secret: %w", err)
+		return "", fmt.Errorf("--%s: %w (name a file that can be read)", flag, err)
 	}
-	return []byte(strings.TrimSpace(string(data))), nil
+	return strings.TrimSpace(string(data)), nil
 }

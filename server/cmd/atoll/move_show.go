@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -91,12 +92,8 @@ func moveOf(m *atollv1.Move) moveOut {
 	for _, c := range m.GetChecks() {
 		o.Checks = append(o.Checks, checkOut{c.GetName(), c.GetOk(), c.GetDetail(), c.GetOverridden()})
 	}
-	for lane, position := range m.GetBarriers() {
-		o.Barriers[lane] = position
-	}
-	for name, n := range m.GetFigures() {
-		o.Figures[name] = n
-	}
+	maps.Copy(o.Barriers, m.GetBarriers())
+	maps.Copy(o.Figures, m.GetFigures())
 	return o
 }
 

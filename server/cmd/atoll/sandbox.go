@@ -134,8 +134,7 @@ func (c *SandboxUpCmd) foreground(ctx context.Context, out *Output) error {
 	hooks.Progress = func(step string) { r.Say(sandbox.Message{Progress: step}) }
 	hooks.Ready = func(*sandbox.Info) { r.Say(sandbox.Message{Ready: true}); r.Close() }
 	err = sandbox.Run(ctx, c.options(), hooks)
-	var wrong *sandbox.InvalidError
-	if errors.As(err, &wrong) {
+	if wrong, ok := errors.AsType[*sandbox.InvalidError](err); ok {
 		r.Say(sandbox.Message{Invalid: wrong.Error()})
 	} else if err != nil {
 		r.Say(sandbox.Message{Error: err.Error()})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -49,8 +50,8 @@ func TestAppFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	common := []string{"app", "--unit", "unit-a", "--console", "http://c", "--listen", "127.0.0.1:26002"}
-	for more, want := range map[string]*bool{"": nil, "--center": ptr(true), "--no-center": ptr(false)} {
-		args := append(common, "--dbproxy", "127.0.0.1:26003", "--user", "u", "--password-file", password)
+	for more, want := range map[string]*bool{"": nil, "--center": new(true), "--no-center": new(false)} {
+		args := append(slices.Clone(common), "--dbproxy", "127.0.0.1:26003", "--user", "u", "--password-file", password)
 		if more != "" {
 			args = append(args, more)
 		}
@@ -71,4 +72,26 @@ func TestAppFlags(t *testing.T) {
 	}
 }
 
-func ptr[T any](v T) *T { return &v }
+// A secret's file that cannot be read is told by the name of its flag.
+func TestSecretFiles(t *testing.T) {
+	site := []string{"--unit", "unit-a", "--console", "http://c", "--listen", "127.0.0.1:0"}
+	for flag, args := range map[string][]string{
+		"--hop-secret-file": append([]string{"gateway", "--backend", "http://h:1"}, site...),
+		"--password-file":   append([]string{"dbproxy", "--user", "u"}, site...),
+		"--token-file":      append([]string{"dbsync"}, site[:4]...),
+	} {
+		args = append(args, flag, "/no/such/file")
+		code, out, errs := atoll(t, args...)
+		want := "atoll: " + flag + ": open /no/such/file: no such file or directory (name a file that can be read)\n"
+		if code != exitUsage || out != "" || errs != want {
+			t.Errorf("%v: exit status %d, %q%q, want %q", args, code, out, errs, want)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte(" se cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := secretFile("token-file", file); secret != "se cret" || err != nil {
+		t.Errorf("%q, %v", secret, err)
+	}
+}

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -41,7 +42,7 @@ func TestCheck(t *testing.T) {
 		{none, "", "bob", "bob", true},
 		{none, "Bearer anything", "", "", true},
 	} {
-		r := httptest.NewRequest("POST", "/", nil)
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
 		r.Header.Set("Authorization", c.header)
 		r.Header.Set(UserHeader, c.user)
 		who, ok := c.tokens.Check(r)

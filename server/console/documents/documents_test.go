@@ -469,7 +469,8 @@ func TestExplain(t *testing.T) {
 			return nil, err
 		}
 		var m map[string]any
-		return m, json.Unmarshal(res.Msg.GetExplanation(), &m)
+		err = json.Unmarshal(res.Msg.GetExplanation(), &m)
+		return m, err
 	}
 	if _, err := explain(&atollv1.ExplainRequest{Rule: "1003", Key: "alice"}); connect.CodeOf(err) != connect.CodeInvalidArgument {
 		t.Errorf("without a space: %v", err)

@@ -2,6 +2,7 @@ package documents
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -126,9 +127,9 @@ func compareMiddle(a, b []string) []edit {
 	// common[i*w+j] is the length of the longest common subsequence of a[i:], b[j:].
 	w := len(b) + 1
 	common := make([]int32, (len(a)+1)*w)
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
+	for i, before := range slices.Backward(a) {
+		for j, after := range slices.Backward(b) {
+			if before == after {
 				common[i*w+j] = common[(i+1)*w+j+1] + 1
 			} else {
 				common[i*w+j] = max(common[(i+1)*w+j], common[i*w+j+1])

@@ -23,6 +23,7 @@ import (
 	"github.com/atoll-live/atoll/server/console/planes"
 	"github.com/atoll-live/atoll/server/console/publish"
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -332,7 +333,7 @@ func (b *bed) await(id, what string, holds func(move.State) bool) move.State {
 		if err == nil && holds(s) {
 			return s
 		}
-		pause(b.ctx, time.Millisecond)
+		pause.For(b.ctx, time.Millisecond)
 	}
 	it, _ := b.store.Get(b.ctx, store.MoveKey("shop", id))
 	s, _ := decode(it)

@@ -12,6 +12,7 @@ import (
 	"github.com/atoll-live/atoll/move"
 	"github.com/atoll-live/atoll/server/console/publish"
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // How often a driver looks by itself, where no event tells it.
@@ -67,7 +68,7 @@ func (d *driver) run(ctx context.Context) error {
 			d.wait(ctx)
 		case errors.Is(err, errAgain):
 			err = nil
-			pause(ctx, d.retry) // whatever is new meanwhile
+			pause.For(ctx, d.retry) // whatever is new meanwhile
 		}
 	}
 	switch {
@@ -201,7 +202,7 @@ func (d *driver) reload(ctx context.Context) error {
 			return ctx.Err()
 		}
 		d.m.cfg.Log.Warn("move cannot be read, trying again", "move", d.id, "err", err)
-		pause(ctx, wait)
+		pause.For(ctx, wait)
 	}
 	d.m.keep(d.state, d.revision)
 	d.m.mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 	"github.com/atoll-live/atoll/move"
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // A watch that lost an event would never say so: everything is listed anew now
@@ -61,7 +62,7 @@ func (m *Mover) follow(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := m.followOnce(ctx); err != nil && ctx.Err() == nil {
 			m.cfg.Log.Warn("moves are not followed, trying again", "err", err)
-			pause(ctx, retryMax)
+			pause.For(ctx, retryMax)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/move"
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // Mover is one console's part in all moves. Every console answers the Moves
@@ -208,7 +209,7 @@ func (m *Mover) lead(ctx context.Context) {
 		if err != nil {
 			if ctx.Err() == nil {
 				m.cfg.Log.Warn("mover does not get to lead, trying again", "err", err)
-				pause(ctx, retryMax)
+				pause.For(ctx, retryMax)
 			}
 			continue
 		}
@@ -270,13 +271,4 @@ func (m *Mover) newDriver(s move.State, l *store.Leadership) *driver {
 	d := &driver{m: m, leader: l, space: s.Space, id: s.ID, wake: make(chan struct{}, 1), news: map[string]bool{}}
 	m.drivers[s.ID] = d
 	return d
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }

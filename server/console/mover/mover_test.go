@@ -16,6 +16,7 @@ import (
 	"github.com/atoll-live/atoll/server/console/audit"
 	"github.com/atoll-live/atoll/server/console/publish"
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -182,7 +183,7 @@ func TestStart_OneMoveOfASpaceAtATime(t *testing.T) {
 func TestPlan_SaysWhatWouldMove(t *testing.T) {
 	inBed(t, space.Settings{}, func(b *bed) {
 		b.set(func() { b.lag["unit-a>unit-b"] = 2500 })
-		pause(b.ctx, 3*time.Second)
+		pause.For(b.ctx, 3*time.Second)
 		before := b.snapshot().Epoch
 		answer, err := b.moves().Plan(b.ctx, request(nil))
 		if err != nil {
@@ -274,10 +275,10 @@ func TestChecks_EachFailsForItsReason(t *testing.T) {
 	} {
 		t.Run(c.check, func(t *testing.T) {
 			inBed(t, space.Settings{}, func(b *bed) {
-				pause(b.ctx, time.Second)
+				pause.For(b.ctx, time.Second)
 				b.set(func() {})
 				c.breaks(b)
-				pause(b.ctx, 4*time.Second)
+				pause.For(b.ctx, 4*time.Second)
 				answer, err := b.moves().Plan(b.ctx, request(nil))
 				if err != nil {
 					t.Fatal(err)
@@ -311,7 +312,7 @@ func TestStop_EndsStreams(t *testing.T) {
 		go func() {
 			ended <- first.mover.stream(context.Background(), id, func(*atollv1.MoveResponse) error { return nil })
 		}()
-		pause(b.ctx, time.Second)
+		pause.For(b.ctx, time.Second)
 		first.stop()
 		b.mustFail(<-ended, connect.CodeUnavailable, "stopping")
 	})
@@ -352,7 +353,7 @@ func TestMove_StalledLaneAbortsAndTheSecondAttemptHasTokensOfItsOwn(t *testing.T
 		b.set(func() { b.tokens[fmt.Sprintf("unit-a>unit-b/%s/%d", first.ID, first.FenceEpoch)] = true })
 		second := b.start(nil).GetId()
 		b.awaitPhase(second, move.Barrier)
-		pause(b.ctx, time.Second)
+		pause.For(b.ctx, time.Second)
 		if s := b.awaitPhase(second, move.Barrier); s.Phase != move.Barrier {
 			t.Fatalf("the old token let the move into %s", s.Phase)
 		}
@@ -427,7 +428,7 @@ func TestTakeOver_InEachPhase(t *testing.T) {
 				}
 				epoch := b.snapshot().Epoch
 				zombie.gate.shut(false)
-				pause(b.ctx, 30*time.Second)
+				pause.For(b.ctx, 30*time.Second)
 				if now := b.snapshot().Epoch; now != epoch {
 					t.Errorf("the killed console published epoch %d after %d", now, epoch)
 				}
@@ -444,7 +445,7 @@ func (b *bed) stay(why string) {
 	switch why {
 	case "lag":
 		b.set(func() { b.lag["unit-a>unit-b"] = 9000 })
-		pause(b.ctx, 2*time.Second)
+		pause.For(b.ctx, 2*time.Second)
 	case "switched":
 		b.set(func() { b.late["dbproxy@unit-a"] = true })
 	default:
@@ -473,13 +474,13 @@ func TestTakeOver_LateAborts(t *testing.T) {
 				b.awaitPhase(id, c.phase)
 				b.reached().gate.shut(true)
 				b.go_(c.deaf) // every answer is there, and nobody hears it
-				pause(b.ctx, 10*time.Second)
+				pause.For(b.ctx, 10*time.Second)
 				zombie := b.kill()
 				if s := b.awaitEnd(id); s.Phase != move.Aborted {
 					t.Errorf("ended %s: %s", s.Phase, s.Reason)
 				}
 				zombie.gate.shut(false)
-				pause(b.ctx, 20*time.Second)
+				pause.For(b.ctx, 20*time.Second)
 				if got := owned(b.snapshot().Document, "unit-a"); got != "[{0 6000}] [vip]" {
 					t.Errorf("unit-a owns %s", got)
 				}
@@ -509,7 +510,7 @@ func TestZombie_DecidesNothing(t *testing.T) {
 		}
 		epoch := b.snapshot().Epoch
 		close(resume)
-		pause(b.ctx, 20*time.Second)
+		pause.For(b.ctx, 20*time.Second)
 		if s := b.awaitEnd(id); s.Phase != move.Aborted || b.snapshot().Epoch != epoch {
 			t.Errorf("the paused mover made %s of it, epoch %d after %d", s.Phase, b.snapshot().Epoch, epoch)
 		}
@@ -608,7 +609,7 @@ func TestStoreAway_AbortsAtTheDeadline(t *testing.T) {
 		b.awaitPhase(id, move.Barrier)
 		b.memory.SetDown(true)
 		b.set(func() { delete(b.deaf, "passed") })
-		pause(b.ctx, 6*time.Second)
+		pause.For(b.ctx, 6*time.Second)
 		b.memory.SetDown(false)
 		if s := b.awaitEnd(id); s.Phase != move.Aborted {
 			t.Errorf("ended %s: %s", s.Phase, s.Reason)
@@ -638,7 +639,7 @@ func TestSilentProxyBehindSwitch(t *testing.T) {
 		inBed(t, space.Settings{}, func(b *bed) {
 			id := die(b)
 			b.await(id, "stuck", func(s move.State) bool { return s.Stuck })
-			pause(b.ctx, time.Minute)
+			pause.For(b.ctx, time.Minute)
 			answer, err := b.moves().Status(b.ctx, connect.NewRequest(&atollv1.MoveIDRequest{Id: id}))
 			if err != nil {
 				t.Fatal(err)
@@ -690,16 +691,16 @@ func TestPlane_RestartsInTheFence(t *testing.T) {
 		b.awaitPhase(id, move.Fence)
 		mover := b.reached().mover
 		for !answered(mover, id, "dbproxy@unit-a", "1") {
-			pause(b.ctx, time.Millisecond)
+			pause.For(b.ctx, time.Millisecond)
 		}
 		b.set(func() { b.deaf["drained dbproxy@unit-a"] = true })
 		b.stop("dbproxy@unit-a")
 		b.startPlane("dbproxy@unit-a")
 		for !known2(mover, id, "dbproxy@unit-a") {
-			pause(b.ctx, time.Millisecond)
+			pause.For(b.ctx, time.Millisecond)
 		}
 		b.set(func() { delete(b.deaf, "drained dbproxy@unit-b") })
-		pause(b.ctx, 500*time.Millisecond)
+		pause.For(b.ctx, 500*time.Millisecond)
 		b.awaitPhase(id, move.Fence)
 		b.set(func() { delete(b.deaf, "drained dbproxy@unit-a") })
 		if s := b.awaitEnd(id); s.Phase != move.Done {
@@ -773,7 +774,7 @@ func TestSnapshot_KeepsTransfersUntilLanesPassed(t *testing.T) {
 		}
 		// A lane that has lost its tokens does not let go of any.
 		b.set(func() { clear(b.tokens) })
-		pause(b.ctx, 2*time.Second)
+		pause.For(b.ctx, 2*time.Second)
 		move1(12, 1)
 		if got := len(b.snapshot().Moves); got != transfersKept+1 {
 			t.Errorf("%d transfers are in the snapshot, want %d", got, transfersKept+1)

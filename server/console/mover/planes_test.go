@@ -14,6 +14,7 @@ import (
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/move"
 	"github.com/atoll-live/atoll/route"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -78,7 +79,7 @@ func (p *fakePlane) run(ctx context.Context) {
 		if err == nil {
 			break
 		}
-		pause(ctx, 50*time.Millisecond)
+		pause.For(ctx, 50*time.Millisecond)
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.watch(ctx) })
@@ -89,7 +90,7 @@ func (p *fakePlane) run(ctx context.Context) {
 func (p *fakePlane) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		p.watchOnce(ctx)
-		pause(ctx, 20*time.Millisecond)
+		pause.For(ctx, 20*time.Millisecond)
 	}
 }
 
@@ -119,7 +120,7 @@ func (p *fakePlane) watchOnce(ctx context.Context) {
 		}
 	}()
 	for stream.Receive() {
-		pause(ctx, p.b.oneWay)
+		pause.For(ctx, p.b.oneWay)
 		p.take(stream.Msg())
 	}
 }
@@ -186,7 +187,7 @@ func (p *fakePlane) obey() {
 		lane := move.Lane(p.unit, target)
 		key := fmt.Sprintf("%s/%s/%d", lane, a.GetMove(), a.GetEpoch())
 		p.b.wg.Go(func() {
-			pause(p.b.ctx, p.b.laneTime)
+			pause.For(p.b.ctx, p.b.laneTime)
 			if !p.b.isDeaf(move.Joint("lane " + lane)) {
 				p.b.set(func() { p.b.tokens[key] = true })
 			}
@@ -222,7 +223,7 @@ func (p *fakePlane) reports(ctx context.Context) {
 }
 
 func (p *fakePlane) send(ctx context.Context, r *atollv1.ReportRequest) {
-	pause(ctx, p.b.oneWay)
+	pause.For(ctx, p.b.oneWay)
 	p.mu.Lock()
 	p.boottime++
 	r.BoottimeNs = time.Now().UnixNano() + p.boottime

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/atoll-live/atoll/server/console/store"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -59,17 +60,8 @@ func (f *feed) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if err := f.follow(ctx); err != nil && ctx.Err() == nil {
 			f.log.Warn("snapshots are not followed, trying again", "err", err)
-			pause(ctx, relistPause)
+			pause.For(ctx, relistPause)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

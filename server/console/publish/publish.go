@@ -103,7 +103,8 @@ func Txn(current Current, next *space.Snapshot, why Why) (store.Txn, error) {
 	if err != nil {
 		return store.Txn{}, err
 	}
-	t.Then = append(writes, store.Put(store.SnapshotKey(next.Space), raw))
+	t.Then = append(t.Then, writes...)
+	t.Then = append(t.Then, store.Put(store.SnapshotKey(next.Space), raw))
 	if why.Action != "" {
 		op, err := audit.Op(audit.Entry{At: why.At, By: why.By, Action: why.Action, Object: why.Object, Detail: why.Detail})
 		if err != nil {

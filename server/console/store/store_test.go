@@ -43,8 +43,7 @@ func TestEtcd(t *testing.T) {
 
 func TestMemoryWatchOfWhatIsCompacted(t *testing.T) {
 	m := store.NewMemory()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx := t.Context()
 	rev, err := m.Commit(ctx, store.Txn{Then: []store.Op{store.Put("/a", nil)}})
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +158,7 @@ func TestKeysKeepTheirLevel(t *testing.T) {
 	if store.HistoryKey("Database", "shop", 9) >= store.HistoryKey("Database", "shop", 10) {
 		t.Error("history keys are not in the order of epochs")
 	}
-	if fmt.Sprint(store.DocKey("MultiLiveSpace", "shop")) != "/atoll/doc/multilivespace/shop" {
+	if store.DocKey("MultiLiveSpace", "shop") != "/atoll/doc/multilivespace/shop" {
 		t.Error(store.DocKey("MultiLiveSpace", "shop"))
 	}
 }

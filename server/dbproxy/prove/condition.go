@@ -1,6 +1,8 @@
 package prove
 
 import (
+	"slices"
+
 	"github.com/pingcap/tidb/pkg/parser/ast"
 	"github.com/pingcap/tidb/pkg/parser/mysql"
 	"github.com/pingcap/tidb/pkg/parser/opcode"
@@ -17,12 +19,7 @@ type condition struct {
 }
 
 func (c *condition) holds(r *ref) bool {
-	for _, p := range c.proves {
-		if p == r {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(c.proves, r)
 }
 
 // read is what the expression says when it is true.

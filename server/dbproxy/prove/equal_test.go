@@ -209,11 +209,7 @@ func builtInsAreNative(t *testing.T, s *mariadbtest.Server) {
 	reached := func(name string) bool {
 		c.exec("SET @hit = NULL")
 		for _, call := range []string{"SELECT %s()", "SELECT %s(1)", "SELECT %s(1, 1)", "SELECT %s(1, 1, 1)"} {
-			if rows, err := c.QueryContext(t.Context(), fmt.Sprintf(call, name)); err == nil {
-				for rows.Next() {
-				}
-				_ = rows.Close()
-			}
+			_ = c.QueryRowContext(t.Context(), fmt.Sprintf(call, name)).Scan(new(any)) // most calls have the wrong number of arguments
 		}
 		return c.list("SELECT @hit")[0] != ""
 	}

@@ -11,7 +11,7 @@ import "strings"
 // names with other arguments are free as well.
 var builtIns = func() map[string]bool {
 	set := map[string]bool{}
-	for _, name := range strings.Fields(`
+	for name := range strings.FieldsSeq(`
 	abs acos add_months adddate addtime aes_decrypt aes_encrypt ascii asin atan atan2 avg benchmark bin binlog_gtid_pos bit_and
 	bit_count bit_length bit_or bit_xor cast ceil ceiling char char_length character_length charset chr coalesce coercibility
 	collation column_check column_exists column_json column_list compress concat concat_ws connection_id conv convert convert_tz cos

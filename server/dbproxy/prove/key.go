@@ -70,7 +70,7 @@ func (k *keyed) wanted() string {
 // a minus when below 0.
 func (k *keyed) integer(v Param, at place) (string, *Refusal) {
 	var key string
-	fits := false
+	var fits bool
 	switch v.Kind {
 	case ParamInt:
 		key, fits = strconv.FormatInt(v.Int, 10), k.column.holds(v.Int)

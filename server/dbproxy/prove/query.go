@@ -1,6 +1,8 @@
 package prove
 
 import (
+	"slices"
+
 	"github.com/pingcap/tidb/pkg/parser/ast"
 )
 
@@ -147,7 +149,7 @@ func (a *analyzer) join(n *ast.Join, s *scope) ([]*ref, facts) {
 	}
 	right, more := a.from(n.Right, s)
 	known.and(more)
-	all := append(left[:len(left):len(left)], right...)
+	all := append(slices.Clip(left), right...)
 	proves := all
 	switch n.Tp {
 	case ast.LeftJoin:

@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pingcap/tidb/pkg/parser/ast"
@@ -43,10 +44,8 @@ type scope struct {
 // cte says whether a name is that of a common table expression here.
 func (s *scope) cte(name string) bool {
 	for ; s != nil; s = s.parent {
-		for _, c := range s.ctes {
-			if c == name {
-				return true
-			}
+		if slices.Contains(s.ctes, name) {
+			return true
 		}
 	}
 	return false

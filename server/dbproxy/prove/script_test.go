@@ -123,7 +123,7 @@ func steps(t *testing.T, script string, f func(line string, s *step)) {
 
 func session(t *testing.T, text string) Session {
 	var ses Session
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		switch {
 		case w == "narrow":
 			ses.Narrow = true
@@ -160,7 +160,7 @@ func unquote(t *testing.T, text string) string {
 
 func params(t *testing.T, text string) []Param {
 	var list []Param
-	for _, w := range strings.Fields(text) {
+	for w := range strings.FieldsSeq(text) {
 		list = append(list, param(t, w))
 	}
 	return list

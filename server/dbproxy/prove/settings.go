@@ -13,7 +13,7 @@ import (
 // other variable. What is not here, and not in assign, is refused by name.
 var harmless = func() map[string]bool {
 	set := map[string]bool{}
-	for _, name := range strings.Fields(`
+	for name := range strings.FieldsSeq(`
 	time_zone transaction_isolation tx_isolation tx_isolation_one_shot transaction_read_only tx_read_only
 	lock_wait_timeout innodb_lock_wait_timeout wait_timeout interactive_timeout net_read_timeout net_write_timeout
 	max_statement_time max_execution_time sql_select_limit group_concat_max_len sql_safe_updates sql_big_selects
@@ -34,7 +34,7 @@ var harmless = func() map[string]bool {
 // nor what a proven condition means.
 var safeModes = func() map[string]bool {
 	set := map[string]bool{}
-	for _, name := range strings.Fields(`
+	for name := range strings.FieldsSeq(`
 	STRICT_TRANS_TABLES STRICT_ALL_TABLES NO_ZERO_IN_DATE NO_ZERO_DATE ERROR_FOR_DIVISION_BY_ZERO ONLY_FULL_GROUP_BY
 	NO_ENGINE_SUBSTITUTION NO_AUTO_CREATE_USER NO_AUTO_VALUE_ON_ZERO ALLOW_INVALID_DATES NO_DIR_IN_CREATE
 	NO_UNSIGNED_SUBTRACTION NO_FIELD_OPTIONS NO_KEY_OPTIONS NO_TABLE_OPTIONS REAL_AS_FLOAT TRADITIONAL
@@ -48,7 +48,7 @@ var safeModes = func() map[string]bool {
 // proven: nil, or the mode that forbids it. A proxy asks it for the mode that
 // a server starts sessions with.
 func SQLMode(mode string) *Refusal {
-	for _, name := range strings.Split(mode, ",") {
+	for name := range strings.SplitSeq(mode, ",") {
 		if name = strings.ToUpper(strings.TrimSpace(name)); name != "" && !safeModes[name] {
 			return unprovable("sql_mode", "mode "+name+" changes what a statement means, or is not known",
 				"leave out ANSI_QUOTES, PIPES_AS_CONCAT, NO_BACKSLASH_ESCAPES, IGNORE_SPACE, HIGH_NOT_PRECEDENCE, "+

@@ -51,7 +51,7 @@ var queries = map[string]bool{
 // callers are words before a parenthesis that call no function.
 var callers = func() map[string]bool {
 	set := map[string]bool{}
-	for _, w := range strings.Fields(`
+	for w := range strings.FieldsSeq(`
 	all and any as between by case distinct div else exists from group having in index interval into join key like limit
 	mod not on or order over partition regexp returning rlike row select set some then union unit use using values value
 	when where with xor recursive`) {

@@ -91,7 +91,7 @@ type scanner func(into ...any) (*Description, error)
 // rows asks a view of information_schema about the tables.
 func (r *describer) rows(ctx context.Context, q Querier, query string, row func(scan scanner) error) error {
 	query = strings.NewReplacer("{schema}", quoted(r.schema), "{tables}", strings.Join(r.in, ",")).Replace(query)
-	return each(ctx, q, query, nil, func(rows *sql.Rows) error {
+	return each(ctx, q, query, func(rows *sql.Rows) error {
 		return row(func(into ...any) (*Description, error) {
 			var name string
 			if err := rows.Scan(append([]any{&name}, into...)...); err != nil {
@@ -110,7 +110,7 @@ func (d *Description) bad(format string, args ...any) {
 }
 
 func (r *describer) readTables(ctx context.Context, q Querier) error {
-	return each(ctx, q, "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA="+quoted(r.schema)+" AND TABLE_NAME IN ("+strings.Join(r.in, ",")+")", nil, func(rows *sql.Rows) error {
+	return each(ctx, q, "SELECT TABLE_NAME, TABLE_TYPE, IFNULL(ENGINE,'') FROM information_schema.TABLES WHERE TABLE_SCHEMA="+quoted(r.schema)+" AND TABLE_NAME IN ("+strings.Join(r.in, ",")+")", func(rows *sql.Rows) error {
 		d := &Description{Schema: r.schema}
 		var kind, engine string
 		if err := rows.Scan(&d.Name, &kind, &engine); err != nil {
@@ -223,8 +223,8 @@ func (r *describer) readTriggers(ctx context.Context, q Querier) error {
 		})
 }
 
-func each(ctx context.Context, q Querier, query string, args []any, row func(*sql.Rows) error) error {
-	rows, err := q.QueryContext(ctx, query, args...)
+func each(ctx context.Context, q Querier, query string, row func(*sql.Rows) error) error {
+	rows, err := q.QueryContext(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -285,7 +285,7 @@ func CheckSource(ctx context.Context, q Querier) ([]string, error) {
 	want := map[string]string{"log_bin": "ON", "binlog_format": "ROW", "binlog_row_image": "FULL", "binlog_row_metadata": "FULL"}
 	var out []string
 	found := 0
-	err := each(ctx, q, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin','binlog_format','binlog_row_image','binlog_row_metadata')", nil, func(rows *sql.Rows) error {
+	err := each(ctx, q, "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('log_bin','binlog_format','binlog_row_image','binlog_row_metadata')", func(rows *sql.Rows) error {
 		var name, value string
 		if err := rows.Scan(&name, &value); err != nil {
 			return err
@@ -309,12 +309,12 @@ func CheckSource(ctx context.Context, q Querier) ([]string, error) {
 // LoadCharsets reads which charset each collation of a server belongs to.
 func LoadCharsets(ctx context.Context, q Querier) (Charsets, error) {
 	c := Charsets{}
-	err := each(ctx, q, "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL AND CHARACTER_SET_NAME IS NOT NULL", nil, c.scan)
+	err := each(ctx, q, "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATIONS WHERE ID IS NOT NULL AND CHARACTER_SET_NAME IS NOT NULL", c.scan)
 	if err != nil {
 		return nil, fmt.Errorf("read collations: %w", err)
 	}
 	// Collations that serve several charsets are listed here only, from 10.10 on.
-	_ = each(ctx, q, "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID IS NOT NULL", nil, c.scan)
+	_ = each(ctx, q, "SELECT ID, CHARACTER_SET_NAME FROM information_schema.COLLATION_CHARACTER_SET_APPLICABILITY WHERE ID IS NOT NULL", c.scan)
 	return c, nil
 }
 

@@ -172,8 +172,7 @@ func (t *Target) once(ctx context.Context, tx *Tx, again bool) error {
 	if shapeChanged(err) {
 		t.forget()
 	}
-	var answer *mysql.MySQLError
-	if !errors.As(err, &answer) {
+	if _, ok := errors.AsType[*mysql.MySQLError](err); !ok {
 		t.drop() // the link broke: the server may still be at work on it
 		return err
 	}

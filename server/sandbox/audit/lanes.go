@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // Idle waits until every lane has carried all that stands in its source's
@@ -42,7 +44,7 @@ func reached(ctx context.Context, target Side, lane, position string, limit time
 		if time.Now().After(limit) || ctx.Err() != nil {
 			return fmt.Errorf("lane %s stands at %s and did not reach %s in time", lane, at, position)
 		}
-		wait(ctx, 50*time.Millisecond)
+		pause.For(ctx, 50*time.Millisecond)
 	}
 }
 
@@ -60,7 +62,7 @@ func passed(at, want string) bool {
 
 func sequences(position string) map[string]uint64 {
 	out := map[string]uint64{}
-	for _, gtid := range strings.Split(position, ",") {
+	for gtid := range strings.SplitSeq(position, ",") {
 		parts := strings.Split(strings.TrimSpace(gtid), "-")
 		if len(parts) != 3 {
 			continue

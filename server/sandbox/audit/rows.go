@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // Difference is one row that the sides do not agree on.
@@ -53,7 +55,7 @@ func compareTable(ctx context.Context, sides []Side, table string, patience time
 	keys := union(all)
 	suspects := differing(all, keys)
 	for limit := time.Now().Add(patience); len(suspects) > 0 && time.Now().Before(limit); {
-		wait(ctx, 100*time.Millisecond)
+		pause.For(ctx, 100*time.Millisecond)
 		for i, s := range sides {
 			again, err := readRows(ctx, s.DB, table, pk, suspects)
 			if err != nil {
@@ -68,15 +70,6 @@ func compareTable(ctx context.Context, sides []Side, table string, patience time
 		out = append(out, Difference{Table: table, Row: strings.Join(decodeKey(key), ","), What: describe(sides, all, key)})
 	}
 	return len(keys), out, nil
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 func describe(sides []Side, all []tableRows, key string) string {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -144,8 +145,8 @@ func (r *run) drive(ctx context.Context) error {
 	moved := make(chan struct{})
 	var moveErr, idErr error
 	wg.Go(func() {
-		if idErr = worker.Run(ctx); ctx.Err() != nil {
-			idErr = nil
+		if err := worker.Run(ctx); ctx.Err() == nil {
+			idErr = err
 		}
 	})
 	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
@@ -225,7 +226,7 @@ func (r *run) audit(ctx context.Context) error {
 	}
 	rep := &r.report
 	rep.OrdersAcked, rep.OrdersLost, rep.OrdersDoubled, rep.Ghosts = findings.Acked, findings.Lost, findings.Doubled, findings.Ghosts
-	rep.Samples = append(findings.Samples, ledger.Samples()...)
+	rep.Samples = slices.Concat(findings.Samples, ledger.Samples())
 	rep.RowsCompared, rep.Differences, err = audit.Rows(ctx, r.sides, r.rule.synced(), rowPatience)
 	if err != nil {
 		return err

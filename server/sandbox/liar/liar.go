@@ -106,8 +106,7 @@ func withToken[Q any](msg *Q, from http.Header) *connect.Request[Q] {
 
 // passed hands the console's own error on: its code decides what the plane does.
 func passed(err error) error {
-	var e *connect.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*connect.Error](err); ok {
 		return connect.NewError(e.Code(), errors.New(e.Message()))
 	}
 	return connect.NewError(connect.CodeUnavailable, err)

@@ -16,6 +16,7 @@ import (
 	"connectrpc.com/connect"
 	"go.uber.org/goleak"
 
+	"github.com/atoll-live/atoll/api/apitest"
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
 	"github.com/atoll-live/atoll/route"
@@ -237,28 +238,18 @@ func (c *console) Watch(ctx context.Context, _ *connect.Request[atollv1.WatchReq
 	return ctx.Err()
 }
 
-func h2c() *http.Protocols {
-	p := new(http.Protocols)
-	p.SetHTTP1(true)
-	p.SetUnencryptedHTTP2(true)
-	return p
-}
-
 // between runs a console and a liar, and gives a client of the liar.
 func between(t *testing.T, c *console, lie string) (atollv1connect.PlanesClient, string) {
 	t.Helper()
 	mux := http.NewServeMux()
 	mux.Handle(atollv1connect.NewPlanesHandler(c))
 	mux.HandleFunc("/other", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("as it came")) })
-	real := httptest.NewUnstartedServer(mux)
-	real.Config.Protocols = h2c()
-	real.Start()
-	t.Cleanup(real.Close)
+	real := apitest.Serve(t, mux)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := New(Config{Lie: lie, Plane: "p@unit-b", Unit: "unit-b", Listen: ln.Addr().String(), Console: real.URL})
+	l, err := New(Config{Lie: lie, Plane: "p@unit-b", Unit: "unit-b", Listen: ln.Addr().String(), Console: real})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // httpClient is a buyer's browser: it knows every gateway and takes any, as a
@@ -137,7 +139,7 @@ func (h *httpClient) pay(ctx context.Context, l *Ledger, key, id string, rng *ra
 			l.Count(func(c *Counts) { c.HTTPRefused++ })
 		}
 		l.Sample(fmt.Sprintf("POST /order/pay: %d %s %v", status, a.Error, err))
-		pause(ctx, 20*time.Millisecond)
+		pause.For(ctx, 20*time.Millisecond)
 	}
 	return false
 }
@@ -167,6 +169,6 @@ func (h *httpClient) check(ctx context.Context, l *Ledger, key, id string, paid 
 		}
 		l.Count(func(c *Counts) { c.ReadErrors++ })
 		l.Sample(fmt.Sprintf("GET /order: %d %s %v", status, a.Error, err))
-		pause(ctx, 50*time.Millisecond)
+		pause.For(ctx, 50*time.Millisecond)
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // Site is one unit as clients see it.
@@ -282,21 +284,12 @@ func (l *Load) place(ctx context.Context, o order, once placer) (string, bool) {
 		case a.outcome == NotDone:
 			clientID = l.clientID(o)
 		}
-		pause(ctx, max(a.again, 5*time.Millisecond))
+		pause.For(ctx, max(a.again, 5*time.Millisecond))
 	}
 }
 
 func (l *Load) clientID(o order) string {
 	return fmt.Sprintf("%s-%x-%d", o.via, l.cfg.Seed, l.serial.Add(1))
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
-	}
 }
 
 // hold is a writer of moving keys whose transactions stay open, so that a
@@ -333,7 +326,7 @@ func (l *Load) canary(offered, ctx context.Context, n int) {
 	stagger := canaryInterval * time.Duration(n) / time.Duration(l.cfg.Canaries)
 	ticker := time.NewTicker(canaryInterval)
 	defer ticker.Stop()
-	pause(offered, stagger)
+	pause.For(offered, stagger)
 	ticker.Reset(canaryInterval)
 	var wg sync.WaitGroup
 	defer wg.Wait()

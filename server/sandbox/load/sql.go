@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/go-sql-driver/mysql"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // sqlClient writes orders straight to the proxies, as a service of the shop
@@ -134,7 +136,7 @@ func (c *sqlClient) transaction(ctx context.Context, db *site, insert, update *s
 	}
 	if o.hold > 0 {
 		began := time.Now()
-		pause(ctx, o.hold)
+		pause.For(ctx, o.hold)
 		held = time.Since(began)
 	}
 	if _, err := tx.StmtContext(ctx, update).ExecContext(ctx, o.qty, o.key, id); err != nil {

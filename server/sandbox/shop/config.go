@@ -1,6 +1,7 @@
 package shop
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -59,23 +60,16 @@ func (c Config) withDefaults() Config {
 	if c.Name == "" {
 		c.Name = "app@" + c.Unit
 	}
-	c.Patience = or(c.Patience, DefaultPatience)
-	c.RepeatFor = or(c.RepeatFor, DefaultRepeatFor)
-	c.InFlightLimit = or(c.InFlightLimit, DefaultInFlightLimit)
-	c.PoolLimit = or(c.PoolLimit, DefaultPoolLimit)
-	c.PriceEvery = or(c.PriceEvery, DefaultPriceEvery)
-	c.StockEvery = or(c.StockEvery, DefaultStockEvery)
+	c.Patience = cmp.Or(c.Patience, DefaultPatience)
+	c.RepeatFor = cmp.Or(c.RepeatFor, DefaultRepeatFor)
+	c.InFlightLimit = cmp.Or(c.InFlightLimit, DefaultInFlightLimit)
+	c.PoolLimit = cmp.Or(c.PoolLimit, DefaultPoolLimit)
+	c.PriceEvery = cmp.Or(c.PriceEvery, DefaultPriceEvery)
+	c.StockEvery = cmp.Or(c.StockEvery, DefaultStockEvery)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
-}
-
-func or[T int | time.Duration](v, standard T) T {
-	if v == 0 {
-		return standard
-	}
-	return v
 }
 
 // Validate says what is wrong with the configuration, all of it in one line.

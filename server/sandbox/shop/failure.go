@@ -86,8 +86,7 @@ func rolledBack(err error) bool {
 	if errors.As(err, &commit) && commit.outcomeUnknown() {
 		return false
 	}
-	var refusal *mysql.MySQLError
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		switch refusal.Number {
 		case numberFenced, numberDeadlock, numberLockTimeout:
 			return true
@@ -104,8 +103,7 @@ func lostConnection(err error) bool {
 // explain turns an error of the database into what the client is told. Owner
 // is the unit that owns the buyer as far as the application knows.
 func explain(err error, owner string) *failure {
-	var known *failure
-	if errors.As(err, &known) {
+	if known, ok := errors.AsType[*failure](err); ok {
 		return known
 	}
 	var commit *commitError
@@ -113,8 +111,7 @@ func explain(err error, owner string) *failure {
 		return &failure{status: http.StatusInternalServerError, unknown: true,
 			text: "the connection to the database was lost in a COMMIT: the write may have been done"}
 	}
-	var refusal *mysql.MySQLError
-	if errors.As(err, &refusal) {
+	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return refused(refusal, owner)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {

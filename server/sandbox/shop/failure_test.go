@@ -69,10 +69,9 @@ func TestErrorsOfTheDatabase(t *testing.T) {
 
 // script is a driver whose statements answer with errors in turn.
 type script struct {
-	mu     sync.Mutex
-	errs   map[string][]error // first word of the statement → answers; nil is success
-	begun  int
-	result driver.Rows
+	mu    sync.Mutex
+	errs  map[string][]error // first word of the statement → answers; nil is success
+	begun int
 }
 
 func (s *script) Connect(context.Context) (driver.Conn, error) { return &scriptConn{s}, nil }
@@ -121,7 +120,7 @@ func insertOne(ctx context.Context, tx *sql.Tx) error {
 }
 
 func TestWhatIsRepeated(t *testing.T) {
-	fenced, lost := number(9602), error(mysql.ErrInvalidConn)
+	fenced, lost := number(9602), mysql.ErrInvalidConn
 	for name, c := range map[string]struct {
 		errs  map[string][]error
 		begun int

@@ -39,7 +39,7 @@ func (st *statements) on(ctx context.Context, db *sql.DB) (map[string]*sql.Stmt,
 	}
 	all := map[string]*sql.Stmt{}
 	for _, text := range standing {
-		s, err := db.PrepareContext(ctx, text)
+		s, err := db.PrepareContext(ctx, text) //nolint:sqlclosecheck // close does, when the shop ends
 		if err != nil {
 			for _, s := range all {
 				_ = s.Close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -102,9 +103,9 @@ func (s *Supervisor) stop() {
 	s.mu.Lock()
 	stages := s.stages
 	s.mu.Unlock()
-	for i := len(stages) - 1; i >= 0; i-- {
+	for _, stage := range slices.Backward(stages) {
 		var wg sync.WaitGroup
-		for _, c := range stages[i] {
+		for _, c := range stage {
 			wg.Go(c.stop)
 		}
 		wg.Wait()

@@ -224,6 +224,7 @@ func (r *Relay) handler(ctx context.Context) http.Handler {
 	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
 		if ctx.Err() != nil {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
 		}
 	})
 	mux.HandleFunc("GET /links", func(w http.ResponseWriter, _ *http.Request) {

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 const (
@@ -131,22 +133,13 @@ func (r *Relay) accept(ctx context.Context, l *link, ln net.Listener, wg *sync.W
 			}
 			// Out of file descriptors, most likely: wait for some to be given back.
 			r.log.Warn("accept", "link", l.Name, "error", err)
-			pause(ctx, 50*time.Millisecond)
+			pause.For(ctx, 50*time.Millisecond)
 			continue
 		}
 		wg.Go(func() {
 			defer func() { <-l.conn }()
 			r.carry(ctx, l, c.(*net.TCPConn))
 		})
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
 	}
 }
 

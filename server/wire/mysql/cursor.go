@@ -120,10 +120,6 @@ func appendLenenc(b []byte, n uint64) []byte {
 	return binary.LittleEndian.AppendUint64(append(b, 0xfe), n)
 }
 
-func appendLenencBytes(b, p []byte) []byte {
-	return append(appendLenenc(b, uint64(len(p))), p...)
-}
-
 func appendNul(b []byte, s string) []byte {
 	return append(append(b, s...), 0)
 }

@@ -56,9 +56,6 @@ func ReadResponse(src *Conn, caps Capabilities) (*Response, error) {
 	return &Response{src: src, caps: caps, first: p}, nil
 }
 
-// IsError says whether the answer is an ERR packet alone.
-func (r *Response) IsError() bool { return r.first != nil && r.first[0] == firstERR }
-
 // Stream passes the answer on to dst without its last packet, which it
 // returns. With dst nil the answer is read and dropped. An error of dst comes
 // wrapped as ClientError: the server's answer is then not read to its end.
