@@ -168,7 +168,8 @@ func drained(spaceCode string, m *space.Transfer, killed int64) *atollv1.Ack {
 }
 
 // Renew extends the lease. What the former lease admitted and lost is ended
-// also when the renewal came just after its end.
+// also when the renewal came just after its end. It does not report: each
+// report is answered by a renewal.
 func (p *Proxy) Renew(spaceCode string, epoch int64, until time.Duration) {
 	if spaceCode != p.cfg.Space {
 		return
@@ -181,7 +182,7 @@ func (p *Proxy) Renew(spaceCode string, epoch int64, until time.Duration) {
 	if lapsed {
 		p.lapse()
 	}
-	p.poke()
+	p.look()
 }
 
 func ended(end, now time.Duration) bool { return end != 0 && end != guard.Forever && now >= end }

@@ -225,6 +225,11 @@ func (p *Proxy) poke() {
 	if p.agent != nil {
 		p.agent.Poke()
 	}
+	p.look()
+}
+
+// look makes the enforcer look.
+func (p *Proxy) look() {
 	select {
 	case p.wake <- struct{}{}:
 	default:
