@@ -31,7 +31,7 @@ type exchange struct {
 	heldUntil time.Time // zero: not held yet
 	holding   bool      // counted in held_now
 	waited    bool      // for a snapshot that a peer has already
-	turn      *turn     // among those that were held; nil for others
+	turn      *turn     // among those that are or were held; nil for others
 
 	cell string // that served the request, when it is known
 	kept []byte // the body, for a second attempt; nil when it is not kept
@@ -43,9 +43,6 @@ func (x *exchange) run() {
 	for attempt := 1; ; attempt++ {
 		to, no := x.settle()
 		x.unhold()
-		if x.turn != nil && no == nil {
-			x.g.turns.take(x.turn, x.r.Context().Done())
-		}
 		if no == nil {
 			no = x.keep(to)
 		}
@@ -184,11 +181,8 @@ func (x *exchange) hold() *refusal {
 		x.heldUntil = time.Now().Add(limit)
 		x.turn = g.turns.arrive()
 	}
-	x.await(x.state, time.Until(x.heldUntil))
-	select {
-	case <-x.state.renewed:
+	if g.turns.wait(x.turn, x.state, time.Until(x.heldUntil), x.r.Context().Done(), g.stopping) {
 		return nil
-	default:
 	}
 	g.figures.holdEnded.Add(1)
 	return &refusal{status: http.StatusServiceUnavailable, retry: true,

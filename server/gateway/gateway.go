@@ -32,7 +32,7 @@ type Gateway struct {
 	figures   figures
 	slots     chan struct{} // one for each request in flight
 
-	turns    turns
+	turns    *turns
 	stopping chan struct{} // closed when Run begins to end: held requests are let go
 	bound    chan struct{} // closed when addr is set
 	addr     string
@@ -50,9 +50,10 @@ func New(cfg Config) (*Gateway, error) {
 		cfg: cfg, backends: map[string]*url.URL{}, peers: map[string]*peer{}, transport: newTransport(cfg),
 		errorLog: slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 		slots:    make(chan struct{}, cfg.InFlightLimit),
-		turns:    turns{placeMax: turnMax}, stopping: make(chan struct{}), bound: make(chan struct{}),
+		stopping: make(chan struct{}), bound: make(chan struct{}),
 	}
 	g.gate = newGate(g.poke)
+	g.turns = newTurns(g.gate.now.Load)
 	for cell, u := range cfg.Backends {
 		g.backends[cell], _ = origin(u) // Validate has parsed it
 		g.cells = append(g.cells, cell)
@@ -127,6 +128,7 @@ func (g *Gateway) Install(_ context.Context, s *space.Snapshot) error {
 		return err
 	}
 	g.gate.install(v)
+	g.turns.renew()
 	return nil
 }
 
