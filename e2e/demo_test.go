@@ -81,11 +81,11 @@ func TestDemo_RaceBuilt(t *testing.T) {
 	rep.wantPass(t, res)
 }
 
-// TestDemo_Plain keeps to the verdict's bound of the write pause with room to
-// spare: a shorter way between the sites and fewer canaries than the demo, so
-// that a busy machine does not decide.
+// TestDemo_Plain is the demo with its own load, canaries and distance between
+// the sites, shorter. A busy machine slows what a move waits for, so the bound
+// of its pause is 1.5 s; the demo's own is 1 s.
 func TestDemo_Plain(t *testing.T) {
-	rep, res := demo(t, program(t, "atoll"), "--seconds", "40", "--rate", "80", "--canaries", "8", "--wan-rtt", "10ms")
+	rep, res := demo(t, program(t, "atoll"), "--seconds", "40", "--pause-max", "1500ms")
 	rep.wantPass(t, res)
 	t.Logf("%d orders acknowledged, %d groups checked, %d transactions ended by fences, moves %+v", rep.OrdersAcked, rep.GroupsChecked, rep.TxKilled, rep.Moves)
 }

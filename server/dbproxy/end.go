@@ -128,11 +128,8 @@ func (s *session) cutLocked(t *guard.Tx) {
 // lost is called when the home connection failed in the middle of an answer,
 // or the client did: what the server still does is not known.
 func (s *session) lost(err error) error {
-	s.mu.Lock()
+	s.lockFree()
 	defer s.mu.Unlock()
-	for s.pressed {
-		s.free.Wait()
-	}
 	s.cutLocked(s.tx)
 	return errors.Join(errCut, err)
 }
@@ -182,10 +179,7 @@ func (s *session) settle(plan *prove.Plan, end *mysql.Terminal) (*prove.Refusal,
 	if !open || !failed && commits(plan) {
 		s.began = s.deciding
 	}
-	s.mu.Lock()
-	for s.pressed {
-		s.free.Wait()
-	}
+	s.lockFree()
 	if s.cut {
 		s.mu.Unlock()
 		return nil, errCut

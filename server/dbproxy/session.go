@@ -232,12 +232,17 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 // byeLimit bounds the rollback of a client that left in a transaction.
 const byeLimit = 2 * time.Second
 
-// bye ends the connections of a session in good order.
-func (s *session) bye() {
+// lockFree takes the lock when no enforcer is pressing the session.
+func (s *session) lockFree() {
 	s.mu.Lock()
 	for s.pressed {
 		s.free.Wait()
 	}
+}
+
+// bye ends the connections of a session in good order.
+func (s *session) bye() {
+	s.lockFree()
 	t, cut := s.tx, s.cut
 	if !cut && t != nil {
 		s.phase, s.pressedAt = ending, time.Time{}
@@ -282,11 +287,8 @@ func (s *session) closeLinks() {
 // begin gives the guard's transaction of the session, a new one when none is
 // open.
 func (s *session) begin() *guard.Tx {
-	s.mu.Lock()
+	s.lockFree()
 	defer s.mu.Unlock()
-	for s.pressed {
-		s.free.Wait()
-	}
 	if s.tx == nil {
 		s.tx = s.p.guard.Begin(s)
 	}
@@ -295,10 +297,7 @@ func (s *session) begin() *guard.Tx {
 
 // over says that nothing of t is in flight any more.
 func (s *session) over(t *guard.Tx) {
-	s.mu.Lock()
-	for s.pressed {
-		s.free.Wait()
-	}
+	s.lockFree()
 	if s.tx == t {
 		s.tx = nil
 	}
@@ -321,10 +320,7 @@ func (s *session) inTransaction() bool { return s.status.Has(mysql.StatusInTrans
 // transaction back, a statement gets the notice in place; a command that is no
 // statement leaves the notice for the next one.
 func (s *session) enter(ph phase, statement bool) (*prove.Refusal, error) {
-	s.mu.Lock()
-	for s.pressed {
-		s.free.Wait()
-	}
+	s.lockFree()
 	if s.cut {
 		s.mu.Unlock()
 		return nil, errCut
@@ -363,20 +359,14 @@ func (s *session) takeNotice() *prove.Refusal {
 
 // pending takes the notice before a statement is looked at.
 func (s *session) pending() *prove.Refusal {
-	s.mu.Lock()
+	s.lockFree()
 	defer s.mu.Unlock()
-	for s.pressed {
-		s.free.Wait()
-	}
 	return s.takeNotice()
 }
 
 // leave ends the use of the home connection.
 func (s *session) leave() {
-	s.mu.Lock()
-	for s.pressed {
-		s.free.Wait()
-	}
+	s.lockFree()
 	s.phase = idle
 	s.mu.Unlock()
 }
