@@ -136,6 +136,12 @@ func (p *fakePlane) Renew(_ string, _ int64, until time.Duration) {
 	}
 }
 
+func (p *fakePlane) leasedUntil() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.until
+}
+
 func (p *fakePlane) wait(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	limit := time.After(10 * time.Second)
@@ -194,16 +200,16 @@ func TestAgent_InstallsReportsAndRenews(t *testing.T) {
 	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 7)}}
 	f.out <- &atollv1.WatchResponse{Asks: []*atollv1.Ask{{Step: "close"}}, AsksSet: true}
 	p.wait(t, "the snapshot, the ask and a lease", func() bool { return p.epoch == 7 && len(p.asks) == 1 && p.until > 0 })
-	if p.until < before+5*time.Second || p.until > console.Boottime()+5*time.Second {
-		t.Errorf("lease until %v, not 5 s after a report was sent", p.until)
+	if until := p.leasedUntil(); until < before+5*time.Second || until > console.Boottime()+5*time.Second {
+		t.Errorf("lease until %v, not 5 s after a report was sent", until)
 	}
 	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 6)}} // never adopted
 	f.out <- &atollv1.WatchResponse{Snapshots: [][]byte{snapshot(t, 9)}}
 	p.wait(t, "epoch 9", func() bool { return p.epoch == 9 })
+	_ = stop()
 	if got := p.installed; len(got) != 2 {
 		t.Errorf("installed %v, want 7 and 9 only", got)
 	}
-	_ = stop()
 
 	again := newFakePlane() // a restart without a console still has the snapshot
 	f.mu.Lock()
@@ -211,7 +217,7 @@ func TestAgent_InstallsReportsAndRenews(t *testing.T) {
 	f.mu.Unlock()
 	_, _ = runAgent(t, console.Config{URLs: []string{f.url}, Dir: dir}, again)
 	again.wait(t, "the stored snapshot", func() bool { return again.epoch == 9 })
-	if again.until != 0 {
+	if again.leasedUntil() != 0 {
 		t.Error("a lease without a console")
 	}
 }
@@ -268,10 +274,11 @@ func TestAgent_TellsOfWhatIsStored(t *testing.T) {
 	if r := told(func(r *atollv1.ReportRequest) bool { return epoch(r) == 9 }); len(r.GetAcks()) != 1 {
 		t.Errorf("told of epoch 9 with %v", r.GetAcks())
 	}
-	if p.mu.Lock(); len(p.installed) != 2 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.installed) != 2 {
 		t.Errorf("installed %v, want 7 and 9 once", p.installed)
 	}
-	p.mu.Unlock()
 }
 
 func TestAgent_PokeReportsAtOnce(t *testing.T) {
