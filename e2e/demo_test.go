@@ -98,6 +98,8 @@ func TestDemo_ControlsFail(t *testing.T) {
 		"no-barrier": {"stale reads", "orders lost"},
 		"drop-row":   {"1 rows different"},
 		"no-route":   {"stale reads", "refused"},
+
+		"no-loop-guard": {"rows came back"},
 	} {
 		t.Run(control, func(t *testing.T) {
 			rep, res := demo(t, program(t, "atoll"), "--seconds", "25", "--rate", "60", "--break", control)

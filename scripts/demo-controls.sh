@@ -23,9 +23,9 @@ control() {
 			--break "$name" --report "$report" >/dev/null 2>&1 || status=$?
 		reason=$(sed -n 's/^  "reason": "\(.*\)",$/\1/p' "$report")
 		if [ "$status" = 1 ] && printf '%s' "$reason" | grep -Eq "$reasons"; then
-			printf '%-12s run %d  fails as it must: %s\n' "$name" "$n" "$reason"
+			printf '%-13s run %d  fails as it must: %s\n' "$name" "$n" "$reason"
 		else
-			printf '%-12s run %d  NOT CAUGHT (exit status %s): %s\n' "$name" "$n" "$status" "$reason"
+			printf '%-13s run %d  NOT CAUGHT (exit status %s): %s\n' "$name" "$n" "$status" "$reason"
 			bad=$((bad + 1))
 		fi
 		n=$((n + 1))
@@ -36,6 +36,7 @@ control no-fence 'owner violations'
 control no-barrier 'stale reads|orders lost'
 control drop-row '1 rows different'
 control no-route 'stale reads|refused'
+control no-loop-guard 'rows came back'
 
 [ "$bad" = 0 ] || {
 	echo "demo-controls: $bad runs were not caught" >&2

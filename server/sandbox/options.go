@@ -28,11 +28,13 @@ const (
 	BreakNoBarrier = "no-barrier" // a lane says that it passed a barrier while it is stalled
 	BreakDropRow   = "drop-row"   // one replicated row is deleted behind everybody's back
 	BreakNoRoute   = "no-route"   // gateways keep everybody
+
+	BreakNoLoopGuard = "no-loop-guard" // lanes carry on what other lanes have written
 )
 
 // Breaks are the negative controls that there are.
 func Breaks() []string {
-	return []string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute}
+	return []string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute, BreakNoLoopGuard}
 }
 
 // Options say which sandbox to run. The zero value, with defaults, is good.

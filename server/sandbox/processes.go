@@ -121,6 +121,9 @@ func (p *plan) reach(s *site, kind string) []string {
 	var args []string
 	for _, o := range p.others(s) {
 		addr := p.link(s, kind+"@"+s.code, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
+		if kind == "dbsync" {
+			addr = p.binlogLiar(s, o, addr)
+		}
 		args = append(args, "--reach", o.code+"="+addr)
 	}
 	return args
@@ -182,6 +185,20 @@ func (p *plan) liar(s *site, kind, console string) string {
 	}
 	p.Consoles = append(p.Consoles, p.process("liar", s.code, listen, args...))
 	return "http://" + listen
+}
+
+// binlogLiar gives the address of another unit's database as the lanes of a site
+// shall use it: the relayed link's, or that of a liar in front of it.
+func (p *plan) binlogLiar(s, o *site, addr string) string {
+	if p.Options.Break != BreakNoLoopGuard {
+		return addr
+	}
+	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
+	l := p.process("liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbsync@"+s.code, "--unit", s.code,
+		"--listen", listen, "--source", addr)
+	l.Ready = supervise.Probe{TCP: listen}
+	p.Consoles = append(p.Consoles, l)
+	return listen
 }
 
 // laneLink is the link through which the lanes into a unit read another's binlog.

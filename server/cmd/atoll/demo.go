@@ -77,7 +77,7 @@ type SandboxDemoCmd struct {
 	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
 	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
 	PauseMax time.Duration `default:"1s" help:"Write pause p99 at which the verdict is fail."`
-	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row or no-route."`
+	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row, no-route or no-loop-guard."`
 	Keep     bool          `help:"Leave the sandbox running."`
 }
 

@@ -245,13 +245,21 @@ type SandboxLiarCmd struct {
 	Plane    string   `required:""`
 	Unit     string   `required:""`
 	Listen   string   `required:""`
-	Console  string   `required:""`
+	Console  string   // for a lie about what a console and a plane say
 	WAN      string   `name:"wan"`
 	LaneLink []string `sep:"none"`
+	Source   string   // for a lie about a database's binlog
 }
 
 // Run lies until ctx ends.
 func (c *SandboxLiarCmd) Run(ctx context.Context, out *Output) error {
+	if c.Break == liar.NoLoopGuard {
+		l, err := liar.NewBinlogLiar(liar.BinlogConfig{Listen: c.Listen, Source: c.Source, Log: siteLog(out, "liar", c.Unit)})
+		if err != nil {
+			return usageError(err)
+		}
+		return l.Run(ctx)
+	}
 	links, err := pairs("lane-link", c.LaneLink, false)
 	if err != nil {
 		return usageError(err)

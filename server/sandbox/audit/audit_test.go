@@ -213,3 +213,18 @@ func TestPassed(t *testing.T) {
 		}
 	}
 }
+
+func TestReturned_TellsRowsThatCameBackFromStrayOnes(t *testing.T) {
+	o := Ownership{carried: map[string]map[sequence]bool{"unit-b": {{"2", 7}: true}, "unit-a": {}}}
+	parked := []ParkedRow{
+		{Lane: "unit-b>unit-a", Position: "2-2-7", Key: "came back"},
+		{Lane: "unit-b>unit-a", Position: "2-2-8", Key: "written there"},
+		{Lane: "unit-a>unit-b", Position: "2-2-7", Key: "of another binlog"},
+	}
+	if got := Returned(parked, o); len(got) != 1 || got[0].Key != "came back" {
+		t.Errorf("came back: %v", got)
+	}
+	if len(parked) != 3 || parked[1].Key != "written there" {
+		t.Errorf("the list was changed: %v", parked)
+	}
+}

@@ -27,6 +27,14 @@ type Ownership struct {
 	Groups     int
 	Violations int
 	Samples    []string
+
+	carried map[string]map[sequence]bool // unit → groups in its binlog that a lane wrote
+}
+
+// sequence names a group of a binlog: GTID domain and sequence number.
+type sequence struct {
+	domain string
+	number uint64
 }
 
 // Ownerships reads the whole binlog of every side. A group is judged by the
@@ -34,8 +42,9 @@ type Ownership struct {
 // switched the unit does not own the keys, after OPEN it does. keyColumn maps
 // each unit table to its key column.
 func Ownerships(ctx context.Context, sides []Side, moves []Move, keyColumn map[string]string) (Ownership, error) {
-	var all Ownership
+	all := Ownership{carried: map[string]map[sequence]bool{}}
 	for _, s := range sides {
+		all.carried[s.Unit] = map[sequence]bool{}
 		j := &judgeOfUnit{unit: s.Unit, moves: moves, keys: keyColumn, ordinals: map[string]int{}, out: &all}
 		for table, column := range keyColumn {
 			var n int
@@ -153,6 +162,9 @@ func (j *judgeOfUnit) row(ev *replication.RowsEvent) {
 	schema, table := string(ev.Table.Schema), string(ev.Table.Table)
 	if schema == "atoll" && table == "lane" && j.rows == 1 {
 		j.carried = true // written by a lane: its first writer stands in another binlog
+		for domain, number := range sequences(j.gtid) {
+			j.out.carried[j.unit][sequence{domain, number}] = true
+		}
 	}
 	if schema == "atoll" && table == "token" && !j.carried {
 		for _, row := range ev.Rows {

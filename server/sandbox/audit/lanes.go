@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -75,15 +76,51 @@ func sequences(position string) map[string]uint64 {
 	return out
 }
 
-// Parked counts the rows that lanes parked on all sides.
-func Parked(ctx context.Context, sides []Side) (int, error) {
-	total := 0
+// ParkedRow is a row that a lane did not apply.
+type ParkedRow struct {
+	Lane, Position, Table, Key, Reason string
+}
+
+// Parked are the rows that lanes parked on all sides.
+func Parked(ctx context.Context, sides []Side) ([]ParkedRow, error) {
+	var all []ParkedRow
 	for _, s := range sides {
-		var n int
-		if err := s.DB.QueryRowContext(ctx, "SELECT COUNT(*) FROM atoll.parked").Scan(&n); err != nil {
-			return 0, fmt.Errorf("parked rows of %s: %w", s.Unit, err)
+		some, err := parkedOf(ctx, s)
+		if err != nil {
+			return nil, fmt.Errorf("parked rows of %s: %w", s.Unit, err)
 		}
-		total += n
+		all = append(all, some...)
 	}
-	return total, nil
+	return all, nil
+}
+
+func parkedOf(ctx context.Context, s Side) ([]ParkedRow, error) {
+	rows, err := s.DB.QueryContext(ctx, "SELECT lane, position, tbl, keytext, reason FROM atoll.parked ORDER BY id")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []ParkedRow
+	for rows.Next() {
+		var p ParkedRow
+		if err := rows.Scan(&p.Lane, &p.Position, &p.Table, &p.Key, &p.Reason); err != nil {
+			return nil, err
+		}
+		all = append(all, p)
+	}
+	return all, rows.Err()
+}
+
+// Returned are the parked rows that a lane found where another lane had put
+// them: they came back, and only their owner's check kept them from going round.
+func Returned(parked []ParkedRow, o Ownership) []ParkedRow {
+	return slices.DeleteFunc(slices.Clone(parked), func(p ParkedRow) bool {
+		source, _, _ := strings.Cut(p.Lane, ">")
+		for domain, seq := range sequences(p.Position) {
+			if o.carried[source][sequence{domain, seq}] {
+				return false
+			}
+		}
+		return true
+	})
 }

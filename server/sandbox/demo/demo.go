@@ -3,6 +3,7 @@ package demo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -233,7 +234,8 @@ func (r *run) audit(ctx context.Context) error {
 	}
 	rep.RowsDifferent = len(rep.Differences)
 	rep.Differences = rep.Differences[:min(len(rep.Differences), samplesShown)]
-	if rep.RowsParked, err = audit.Parked(ctx, r.sides); err != nil {
+	parked, err := audit.Parked(ctx, r.sides)
+	if err != nil {
 		return err
 	}
 	owners, err := audit.Ownerships(ctx, r.sides, r.movedKeys(), r.rule.keyColumns())
@@ -241,6 +243,11 @@ func (r *run) audit(ctx context.Context) error {
 		return err
 	}
 	rep.GroupsChecked, rep.OwnerViolations = owners.Groups, owners.Violations
+	rep.RowsParked, rep.RowsReturned = len(parked), len(audit.Returned(parked, owners))
+	if len(parked) > 0 {
+		p := parked[0]
+		rep.Samples = append(rep.Samples, fmt.Sprintf("lane %s parked a row of %s with key %s at %s: %s", p.Lane, p.Table, p.Key, p.Position, p.Reason))
+	}
 	rep.Samples = append(rep.Samples, owners.Samples...)
 	r.fillLoad(ledger)
 	return nil

@@ -36,11 +36,12 @@ type Report struct {
 	GroupsChecked int                `json:"groups_checked"` // groups of the two binlogs that first wrote a moved key
 	RowsCompared  int                `json:"rows_compared"`
 	RowsParked    int                `json:"rows_parked"`
-	TxKilled      int64              `json:"tx_killed"`    // open transactions that a fence ended
-	SQLRefusals   map[string]int64   `json:"sql_refusals"` // by error number
-	SQLShare      float64            `json:"sql_share"`    // of all acknowledged writes of the offered load
-	AckedShare    float64            `json:"acked_share"`  // of offered
-	Unresolved    int64              `json:"unresolved"`   // of unknown outcome at the end
+	RowsReturned  int                `json:"rows_returned"` // of them: a lane had brought them to where the other found them
+	TxKilled      int64              `json:"tx_killed"`     // open transactions that a fence ended
+	SQLRefusals   map[string]int64   `json:"sql_refusals"`  // by error number
+	SQLShare      float64            `json:"sql_share"`     // of all acknowledged writes of the offered load
+	AckedShare    float64            `json:"acked_share"`   // of offered
+	Unresolved    int64              `json:"unresolved"`    // of unknown outcome at the end
 	Load          load.Counts        `json:"load"`
 	Seed          uint64             `json:"seed"`
 	Seconds       float64            `json:"seconds"`
@@ -101,6 +102,7 @@ func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 	broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
 	broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
 	broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
+	broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)
 	broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
 	broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
 	broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)

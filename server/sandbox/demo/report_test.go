@@ -33,6 +33,7 @@ func TestReport_EachBrokenPromiseFails(t *testing.T) {
 		"orders row 7":     func(r *Report) { r.RowsDifferent = 1; r.Differences = []audit.Difference{{Table: "orders", Row: "7"}} },
 		"refused":          func(r *Report) { r.WritesRefused = 1 },
 		"parked":           func(r *Report) { r.RowsParked = 1 },
+		"came back":        func(r *Report) { r.RowsReturned = 1 },
 		"unknown outcome":  func(r *Report) { r.Unresolved = 1 },
 		"98.00 %":          func(r *Report) { r.AckedShare = 0.98 },
 		"1 of 2 moves":     func(r *Report) { r.Moves = r.Moves[:1] },
