@@ -10,6 +10,11 @@ DEMO_WAN_RTT ?= 30ms
 DEMO_DIR ?= .atoll/demo
 DEMO_PORT_BASE ?= 7000
 DEMO_REPORT ?= demo-report.json
+MINUTES ?= 2
+SEED ?= 0
+CHAOS_RATE ?= 60
+CHAOS_DIR ?= .atoll/chaos
+CHAOS_REPORT ?= chaos-report.json
 TEST_FLAGS ?=
 
 .PHONY: help
@@ -32,6 +37,11 @@ demo: build ## two data centers, an order flow, two moves under load, a verdict
 .PHONY: demo-controls
 demo-controls: build ## every negative control five times: each must make the verdict fail
 	@scripts/demo-controls.sh
+
+.PHONY: chaos
+chaos: build ## moves under load while processes die and links break (SEED=, MINUTES=)
+	@bin/atoll sandbox chaos --dir '$(CHAOS_DIR)' --port-base '$(DEMO_PORT_BASE)' --seconds $$(( $(MINUTES) * 60 )) \
+		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)'
 
 .PHONY: test
 test: setup ## all tests with the race detector, real servers, end-to-end runs

@@ -31,12 +31,12 @@ func (f *TrafficFlags) validate() error {
 	return nil
 }
 
-func (f *TrafficFlags) run(ctx context.Context, info *sandbox.Info, moves bool, pauseMax time.Duration, out *Output) error {
-	report, err := demo.Run(ctx, demo.Config{
-		Info: info, Duration: time.Duration(f.Seconds) * time.Second, Rate: f.Rate, Canaries: f.Canaries, Seed: f.Seed, Moves: moves, PauseMax: pauseMax,
-		Break: info.Break, WANRTT: time.Duration(info.WAN.RTTMs) * time.Millisecond, Report: f.Report,
-		Out: out.Stderr, Terminal: isTerminal(out.Stderr),
-	})
+// run completes what a command wants and judges it.
+func (f *TrafficFlags) run(ctx context.Context, want demo.Config, out *Output) error {
+	want.Duration, want.Rate, want.Canaries, want.Seed, want.Report = time.Duration(f.Seconds)*time.Second, f.Rate, f.Canaries, f.Seed, f.Report
+	want.Break, want.WANRTT = want.Info.Break, time.Duration(want.Info.WAN.RTTMs)*time.Millisecond
+	want.Out, want.Terminal = out.Stderr, isTerminal(out.Stderr)
+	report, err := demo.Run(ctx, want)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (c *SandboxLoadCmd) Run(ctx context.Context, out *Output) error {
 	if err != nil {
 		return sandboxError(err)
 	}
-	return c.run(ctx, info, false, 0, out)
+	return c.run(ctx, demo.Config{Info: info}, out)
 }
 
 // SandboxDemoCmd brings a sandbox up, runs load and two moves over it, judges,
@@ -103,13 +103,48 @@ func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
 	if !c.Keep {
 		defer func() { err = errors.Join(err, c.down(ctx)) }()
 	}
-	return c.run(ctx, info, true, c.PauseMax, out)
+	return c.run(ctx, demo.Config{Info: info, Moves: true, PauseMax: c.PauseMax}, out)
 }
 
 // down stops the sandbox also when ctx has ended by Ctrl-C.
-func (c *SandboxDemoCmd) down(ctx context.Context) error {
+func (c *SandboxDemoCmd) down(ctx context.Context) error { return takeDown(ctx, c.Dir) }
+
+func takeDown(ctx context.Context, dir string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
-	_, err := sandbox.Down(ctx, c.Dir, nil)
+	_, err := sandbox.Down(ctx, dir, nil)
 	return err
+}
+
+// SandboxChaosCmd brings a sandbox up, moves users there and back under load all
+// the time while processes are killed and stopped and links cut, judges, and
+// takes it down again.
+type SandboxChaosCmd struct {
+	TrafficFlags
+	Dir      string        `default:".atoll/chaos" help:"Directory of the sandbox; what a former run left there is removed."`
+	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
+}
+
+// chaosSecondsMin leaves room for some faults and the quiet end.
+const chaosSecondsMin = 40
+
+// Run is the main job while things break.
+func (c *SandboxChaosCmd) Run(ctx context.Context, out *Output) (err error) {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	if c.Seconds < chaosSecondsMin {
+		return usageError(fmt.Errorf("--seconds %d: want at least %d, so that some faults and a quiet end fit in", c.Seconds, chaosSecondsMin))
+	}
+	up := SandboxUpCmd{
+		Dir: c.Dir, PortBase: c.PortBase, Units: 2, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
+		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true,
+	}
+	info, err := bringUp(ctx, up.options(), out)
+	if err != nil {
+		return sandboxError(err)
+	}
+	defer func() { err = errors.Join(err, takeDown(ctx, c.Dir)) }()
+	return c.run(ctx, demo.Config{Info: info, Faults: true}, out)
 }

@@ -23,9 +23,11 @@ type SandboxCmd struct {
 	Info SandboxInfoCmd `cmd:"" help:"Show addresses, passwords and processes."`
 	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit both databases."`
 	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users there and back under load, judge, take it down."`
-	Cut  SandboxCutCmd  `cmd:"" help:"Stall the links of a unit to the other sites."`
-	Heal SandboxHealCmd `cmd:"" help:"Let the links of a unit go on."`
-	Liar SandboxLiarCmd `cmd:"" hidden:"" help:"Stand between a plane and the console, for a negative control."`
+
+	Chaos SandboxChaosCmd `cmd:"" help:"The same all the time, while processes are killed and stopped and links cut; judge what must hold all the same."`
+	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites."`
+	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit go on."`
+	Liar  SandboxLiarCmd  `cmd:"" hidden:"" help:"Stand between a plane and the console, for a negative control."`
 }
 
 // sandboxError gives an error of the sandbox its exit status.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/atoll-live/atoll/sdk/console"
 	"github.com/atoll-live/atoll/server/ids"
+	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/server/sandbox"
 	"github.com/atoll-live/atoll/server/sandbox/audit"
 	"github.com/atoll-live/atoll/server/sandbox/load"
@@ -27,6 +28,7 @@ type Config struct {
 	PauseMax time.Duration // DefaultPause when zero
 	Moves    bool          // move a share of the buckets to the second unit and back
 	Break    string        // the negative control at work, "" for none
+	Faults   bool          // move there and back all the time, and break something every few seconds
 	WANRTT   time.Duration
 	Report   string // file to write, "" for none
 	Seed     uint64 // 0: a random one
@@ -56,6 +58,7 @@ type run struct {
 	screen *screen
 	report Report
 	moves  []*finished
+	faults *injector // nil without faults
 }
 
 // Run drives the load and the moves, audits, prints a short verdict and writes
@@ -86,7 +89,11 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Moves {
 		wanted = 2
 	}
-	r.report.judge(wanted, cfg.PauseMax)
+	if cfg.Faults {
+		r.report.judgeFaults()
+	} else {
+		r.report.judge(wanted, cfg.PauseMax)
+	}
 	r.screen.verdict(&r.report)
 	if cfg.Report != "" {
 		if err := r.report.write(cfg.Report); err != nil {
@@ -128,7 +135,7 @@ func (r *run) drive(ctx context.Context) error {
 		Host: r.cfg.Info.Host, Duration: r.cfg.Duration, Rate: r.cfg.Rate, Products: products, Seed: r.cfg.Seed, Canaries: r.cfg.Canaries,
 		Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
 	}
-	if r.cfg.Moves {
+	if r.cfg.Moves || r.cfg.Faults {
 		cfg.Moving = r.rule.moving(r.cfg.Info, movePercent)
 	}
 	if r.load, err = load.New(cfg); err != nil {
@@ -151,9 +158,16 @@ func (r *run) drive(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
+	if r.cfg.Faults {
+		r.faults = newInjector(r, began)
+		wg.Go(func() { r.faults.run(ctx) })
+	}
 	wg.Go(func() {
 		defer close(moved)
-		if r.cfg.Moves {
+		switch {
+		case r.cfg.Faults:
+			moveErr = r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
+		case r.cfg.Moves:
 			moveErr = r.moveThereAndBack(ctx, began)
 		}
 	})
@@ -192,6 +206,27 @@ func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
 		return err
 	}
 	r.moves = append(r.moves, back)
+	return nil
+}
+
+// moveAllTheTime moves the same buckets there and back until the time given. A
+// move that aborted is tried again.
+func (r *run) moveAllTheTime(ctx context.Context, until time.Time) error {
+	from, to, buckets := r.cfg.Info.Units[0].Code, r.cfg.Info.Units[1].Code, ""
+	for time.Now().Before(until) && ctx.Err() == nil {
+		m, err := r.move(ctx, from, to, buckets)
+		r.faults.saw("")
+		if err != nil { // a console that is away, or has just come back
+			r.screen.line("  %v", err)
+		}
+		if m != nil {
+			r.moves, buckets = append(r.moves, m), m.buckets
+			if m.state == "done" {
+				from, to = to, from
+			}
+		}
+		pause.For(ctx, time.Second)
+	}
 	return nil
 }
 
@@ -250,6 +285,9 @@ func (r *run) audit(ctx context.Context) error {
 	}
 	rep.Samples = append(rep.Samples, owners.Samples...)
 	r.fillLoad(ledger)
+	if r.faults != nil {
+		rep.Faults = r.faults.report(ledger.Writes(), r.rule.moving(r.cfg.Info, movePercent))
+	}
 	return nil
 }
 

@@ -38,15 +38,39 @@ func (r *run) move(ctx context.Context, from, to, buckets string) (*finished, er
 	if buckets == "" {
 		req.Percent = movePercent
 	}
-	started, err := r.client.Moves().Start(ctx, connect.NewRequest(req))
+	last, err := r.startMove(ctx, req)
 	if err != nil {
 		return nil, fmt.Errorf("start the move %s → %s: %w", from, to, err)
 	}
-	last := started.Msg.GetMove()
 	r.screen.moveBegins(last)
 	last = r.followMove(ctx, last)
 	r.screen.moveEnds(last)
 	return r.finish(last)
+}
+
+// startMove starts a move. Where faults are at work the answer may be lost: the
+// move that is on its way is then the one.
+func (r *run) startMove(ctx context.Context, req *atollv1.MoveRequest) (*atollv1.Move, error) {
+	started, err := r.client.Moves().Start(ctx, connect.NewRequest(req))
+	if err == nil {
+		return started.Msg.GetMove(), nil
+	}
+	if r.faults == nil {
+		return nil, err
+	}
+	list, listErr := r.client.Moves().List(ctx, connect.NewRequest(&atollv1.ListMovesRequest{Space: req.GetSpace(), Limit: 5}))
+	if listErr != nil {
+		return nil, err
+	}
+	known := func(m *atollv1.Move) bool {
+		return slices.ContainsFunc(r.moves, func(f *finished) bool { return f.id == m.GetId() })
+	}
+	for _, m := range list.Msg.GetMoves() {
+		if !known(m) {
+			return m, nil
+		}
+	}
+	return nil, err
 }
 
 // followMove draws the phases as they happen. A stream that breaks is opened
@@ -58,6 +82,9 @@ func (r *run) followMove(ctx context.Context, m *atollv1.Move) *atollv1.Move {
 			for stream.Receive() {
 				m = stream.Msg().GetMove()
 				r.screen.movePhase(m)
+				if r.faults != nil {
+					r.faults.saw(m.GetPhase())
+				}
 				if m.GetPhase() == "SETTLE" {
 					r.load.Canary(false)
 				}

@@ -48,6 +48,7 @@ type Report struct {
 	Rate          float64            `json:"rate"`
 	WANRTT        string             `json:"wan_rtt"`
 	Break         string             `json:"break,omitempty"`
+	Faults        []Fault            `json:"faults,omitempty"`
 	Differences   []audit.Difference `json:"differences,omitempty"`
 	Samples       []string           `json:"samples,omitempty"` // surprising answers and findings
 }
@@ -88,21 +89,13 @@ const (
 // a control can be seen to fail for its own.
 func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 	limit := float64(pauseMax.Milliseconds())
-	var reasons []string
+	reasons := r.unsafe()
 	broken := func(bad bool, format string, args ...any) {
 		if bad {
 			reasons = append(reasons, fmt.Sprintf(format, args...))
 		}
 	}
-	broken(r.OwnerViolations > 0, "%d owner violations: a unit wrote keys that it did not own", r.OwnerViolations)
-	broken(r.OrdersLost > 0, "%d acknowledged orders lost", r.OrdersLost)
-	broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
-	broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
-	broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
-	broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
 	broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
-	broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
-	broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)
 	broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
 	broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
 	broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)
@@ -115,6 +108,51 @@ func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 		broken(r.TxKilled < killedMin, "only %d open transactions met a fence, less than %d: the fence was not tried", r.TxKilled, killedMin)
 		broken(r.SQLShare < sqlShareMin, "only %.0f %% of the writes went straight to the proxies", 100*r.SQLShare)
 		broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
+	}
+	r.conclude(reasons)
+}
+
+// unsafe are the promises that hold whatever fails.
+func (r *Report) unsafe() []string {
+	var reasons []string
+	broken := func(bad bool, format string, args ...any) {
+		if bad {
+			reasons = append(reasons, fmt.Sprintf(format, args...))
+		}
+	}
+	broken(r.OwnerViolations > 0, "%d owner violations: a unit wrote keys that it did not own", r.OwnerViolations)
+	broken(r.OrdersLost > 0, "%d acknowledged orders lost", r.OrdersLost)
+	broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
+	broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
+	broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
+	broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
+	broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
+	broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)
+	return reasons
+}
+
+// judgeFaults sets the verdict of a run with faults: writes may be refused and
+// moves abort, but nothing may be lost, and each fault must be got over.
+func (r *Report) judgeFaults() {
+	reasons := r.unsafe()
+	broken := func(bad bool, format string, args ...any) {
+		if bad {
+			reasons = append(reasons, fmt.Sprintf(format, args...))
+		}
+	}
+	done := 0
+	for _, m := range r.Moves {
+		broken(!over(m.State), "the move %s → %s was %s when the run ended: %s", m.From, m.To, m.State, m.Reason)
+		if m.State == "done" {
+			done++
+		}
+	}
+	broken(done == 0, "none of %d moves was done", len(r.Moves))
+	broken(len(r.Faults) == 0, "there was no fault")
+	broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
+	for _, f := range r.Faults {
+		broken(f.RecoveredMS < 0 || f.RecoveredMS > recoverMax.Milliseconds(),
+			"no write of the moving keys was accepted within %v after %s %s at %d ms (%d ms)", recoverMax, f.What, f.Target, f.AtMS, f.RecoveredMS)
 	}
 	r.conclude(reasons)
 }

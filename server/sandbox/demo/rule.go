@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"strconv"
 
@@ -142,11 +144,12 @@ func openSides(info *sandbox.Info) ([]audit.Side, error) {
 	for _, u := range info.Units {
 		c := dsn(u.Database)
 		c.InterpolateParams = true
-		db, err := sql.Open("mysql", c.FormatDSN())
+		c.Logger = log.New(io.Discard, "", 0) // what fails comes back as an error, too
+		connector, err := mysql.NewConnector(c)
 		if err != nil {
 			return nil, fmt.Errorf("open the database of %s: %w", u.Code, err)
 		}
-		out = append(out, audit.Side{Unit: u.Code, DB: db, Addr: addr(u.Database), User: u.Database.User, Pass: u.Database.Password})
+		out = append(out, audit.Side{Unit: u.Code, DB: sql.OpenDB(connector), Addr: addr(u.Database), User: u.Database.User, Pass: u.Database.Password})
 	}
 	return out, nil
 }

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"math/rand/v2"
 	"strconv"
 	"sync"
@@ -30,10 +32,16 @@ func newSQLClient(cfg Config) (*sqlClient, error) {
 		return nil, errors.New("load: ids and buckets are needed for SQL writers")
 	}
 	for _, s := range cfg.Sites {
-		db, err := sql.Open("mysql", s.DSN)
+		d, err := mysql.ParseDSN(s.DSN)
+		if err != nil {
+			return nil, fmt.Errorf("data source name of %s: %w", s.Unit, err)
+		}
+		d.Logger = log.New(io.Discard, "", 0) // what fails comes back as an error, too
+		connector, err := mysql.NewConnector(d)
 		if err != nil {
 			return nil, fmt.Errorf("open the proxy of %s: %w", s.Unit, err)
 		}
+		db := sql.OpenDB(connector)
 		db.SetMaxOpenConns(64)
 		db.SetMaxIdleConns(64)
 		c.sites = append(c.sites, &site{DB: db})
