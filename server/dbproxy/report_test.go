@@ -55,7 +55,9 @@ func TestRenewalIsNoReasonToReport(t *testing.T) {
 	go func() { done <- p.Run(ctx) }()
 	defer func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("the proxy ended: %v", err)
+		}
 	}()
 	<-g.reports
 	begun := time.Now()

@@ -122,7 +122,7 @@ func (p *plan) reach(s *site, kind string) []string {
 	for _, o := range p.others(s) {
 		addr := p.link(s, kind+"@"+s.code, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
 		if kind == "dbsync" {
-			addr = p.binlogLiar(s, o, addr)
+			addr = p.binlogLiar(s, addr)
 		}
 		args = append(args, "--reach", o.code+"="+addr)
 	}
@@ -189,7 +189,7 @@ func (p *plan) liar(s *site, kind, console string) string {
 
 // binlogLiar gives the address of another unit's database as the lanes of a site
 // shall use it: the relayed link's, or that of a liar in front of it.
-func (p *plan) binlogLiar(s, o *site, addr string) string {
+func (p *plan) binlogLiar(s *site, addr string) string {
 	if p.Options.Break != BreakNoLoopGuard {
 		return addr
 	}

@@ -166,7 +166,7 @@ func (r *run) drive(ctx context.Context) error {
 		defer close(moved)
 		switch {
 		case r.cfg.Faults:
-			moveErr = r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
+			r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
 		case r.cfg.Moves:
 			moveErr = r.moveThereAndBack(ctx, began)
 		}
@@ -211,7 +211,7 @@ func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
 
 // moveAllTheTime moves the same buckets there and back until the time given. A
 // move that aborted is tried again.
-func (r *run) moveAllTheTime(ctx context.Context, until time.Time) error {
+func (r *run) moveAllTheTime(ctx context.Context, until time.Time) {
 	from, to, buckets := r.cfg.Info.Units[0].Code, r.cfg.Info.Units[1].Code, ""
 	for time.Now().Before(until) && ctx.Err() == nil {
 		m, err := r.move(ctx, from, to, buckets)
@@ -227,7 +227,6 @@ func (r *run) moveAllTheTime(ctx context.Context, until time.Time) error {
 		}
 		pause.For(ctx, time.Second)
 	}
-	return nil
 }
 
 func share(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }

@@ -69,7 +69,7 @@ func (b *BinlogLiar) serve(ctx context.Context, l net.Listener) error {
 			if err == nil {
 				_ = c.Close()
 			}
-			return nil //nolint:nilerr // the listener was closed because we end
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("accept a lane: %w", err)

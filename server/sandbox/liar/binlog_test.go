@@ -13,9 +13,9 @@ import (
 
 // tableMapOf is a packet as a server sends it, with a checksum or without.
 func tableMapOf(schema, table string, summed bool) []byte {
-	event := make([]byte, 19+8)
-	event[4] = tableMap
-	event = append(event, byte(len(schema)))
+	var head [19 + 8]byte
+	head[4] = tableMap
+	event := append(head[:], byte(len(schema)))
 	event = append(append(event, schema...), 0, byte(len(table)))
 	event = append(append(event, table...), 0, 2, 3, 15, 0, 0, 0, 0, 0)
 	if summed {
