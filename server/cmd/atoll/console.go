@@ -24,7 +24,7 @@ type ConsoleCmd struct {
 	FenceTTL      string        `name:"fence-ttl" default:"off" placeholder:"off|TIME" help:"How long a proxy that hears no console may go on writing unit data; off: for ever."`
 	FenceDeadline time.Duration `default:"400ms" help:"How long open transactions may take to end under a fence."`
 	HoldMax       time.Duration `default:"5s" help:"How long a gateway holds a request of a moving key at most."`
-	Quiesce       time.Duration `default:"200ms" help:"How long a move waits at HOLD until what is under way has ended; it goes on afterwards in any case."`
+	Quiesce       time.Duration `default:"100ms" help:"How long a move waits at HOLD until what is under way has ended; it goes on afterwards in any case."`
 	TokenFile     string        `placeholder:"FILE" help:"Tokens that callers need, one a line: TOKEN or NAME TOKEN. Without it everybody may call."`
 }
 

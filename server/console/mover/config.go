@@ -23,7 +23,7 @@ type Config struct {
 	LeaseEnd func(plane *atollv1.Plane, space string, ttl time.Duration) (end time.Time, forEver bool)
 
 	Check       time.Duration // checks that do not pass by then fail the move, 10 s
-	Quiesce     time.Duration // HOLD goes on after it, quiet or not, 200 ms
+	Quiesce     time.Duration // HOLD goes on after it, quiet or not, 100 ms
 	Hold        time.Duration // more than Quiesce until a fence that cannot be published aborts, 5 s
 	FenceMargin time.Duration // more than settings.fenceDeadline until planes not drained abort, 1.5 s
 	Barrier     time.Duration // lanes not past the token by then abort, 5 s
@@ -64,7 +64,7 @@ func (c *Config) defaults() error {
 		value *time.Duration
 		usual time.Duration
 	}{
-		{"check", &c.Check, 10 * time.Second}, {"quiesce", &c.Quiesce, 200 * time.Millisecond},
+		{"check", &c.Check, 10 * time.Second}, {"quiesce", &c.Quiesce, 100 * time.Millisecond},
 		{"hold", &c.Hold, 5 * time.Second}, {"fence margin", &c.FenceMargin, 1500 * time.Millisecond},
 		{"barrier", &c.Barrier, 5 * time.Second}, {"stuck", &c.Stuck, 10 * time.Second},
 		{"settle", &c.Settle, 30 * time.Second},

@@ -34,8 +34,8 @@ type failure struct {
 	text   string
 	code   int  // number of the SQL error, 0 for none
 	retry  bool // the same request may do better in a second
-	// unknown says that a COMMIT was sent and not answered. Every other
-	// failure means: certainly not done.
+	// unknown says that a COMMIT, or a write that is its own transaction, was
+	// sent and not answered. Every other failure means: certainly not done.
 	unknown bool
 	owner   string // unit that owns the buyer, with status 421
 }
@@ -79,11 +79,33 @@ func (e *commitError) outcomeUnknown() bool {
 		!errors.Is(e.err, context.DeadlineExceeded) && !errors.Is(e.err, sql.ErrTxDone)
 }
 
+// writeError is an error of a write that is its own transaction.
+type writeError struct{ err error }
+
+func (e *writeError) Error() string { return "write: " + e.err.Error() }
+func (e *writeError) Unwrap() error { return e.err }
+
+// outcomeUnknown tells whether the write may have been done in spite of the
+// error. An error packet means not done, and the driver says ErrBadConn only
+// when it has sent nothing. A context may have ended before or after.
+func (e *writeError) outcomeUnknown() bool {
+	var refusal *mysql.MySQLError
+	return !errors.As(e.err, &refusal) && !errors.Is(e.err, driver.ErrBadConn)
+}
+
+// unknownOutcome tells whether an error leaves open if something was done.
+func unknownOutcome(err error) bool {
+	var e interface {
+		error
+		outcomeUnknown() bool
+	}
+	return errors.As(err, &e) && e.outcomeUnknown()
+}
+
 // rolledBack tells whether an error means that nothing was done and that the
 // same transaction may succeed when it is repeated.
 func rolledBack(err error) bool {
-	var commit *commitError
-	if errors.As(err, &commit) && commit.outcomeUnknown() {
+	if unknownOutcome(err) {
 		return false
 	}
 	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
@@ -106,10 +128,9 @@ func explain(err error, owner string) *failure {
 	if known, ok := errors.AsType[*failure](err); ok {
 		return known
 	}
-	var commit *commitError
-	if errors.As(err, &commit) && commit.outcomeUnknown() {
+	if unknownOutcome(err) {
 		return &failure{status: http.StatusInternalServerError, unknown: true,
-			text: "the connection to the database was lost in a COMMIT: the write may have been done"}
+			text: "the connection to the database was lost around the write: it may have been done"}
 	}
 	if refusal, ok := errors.AsType[*mysql.MySQLError](err); ok {
 		return refused(refusal, owner)

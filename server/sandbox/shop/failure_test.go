@@ -51,6 +51,11 @@ func TestErrorsOfTheDatabase(t *testing.T) {
 		"lost in COMMIT":           {&commitError{mysql.ErrInvalidConn}, 500, "unknown", 0, false, ""},
 		"bad connection in COMMIT": {&commitError{driver.ErrBadConn}, 500, "unknown", 0, false, ""},
 		"silence in COMMIT":        {&commitError{errors.New("i/o timeout")}, 500, "unknown", 0, false, ""},
+		"lost in a write":          {&writeError{mysql.ErrInvalidConn}, 500, "unknown", 0, false, ""},
+		"too late in a write":      {&writeError{context.DeadlineExceeded}, 500, "unknown", 0, false, ""},
+		"bad before a write":       {&writeError{driver.ErrBadConn}, 503, false, 0, true, ""},
+		"fenced at a write":        {&writeError{number(9602)}, 503, false, 9602, true, ""},
+		"not the owner's write":    {&writeError{number(9601)}, 421, false, 9601, false, "unit-b"},
 		"too late for COMMIT":      {&commitError{context.DeadlineExceeded}, 503, false, 0, true, ""},
 	} {
 		f := explain(c.err, "unit-b")

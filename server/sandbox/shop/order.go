@@ -35,13 +35,19 @@ const (
 
 const orderColumns = "order_id, buyer_id, client_id, product_id, qty, amount_cents, status, created_at"
 
-// transact runs work in a transaction, and repeats it for a while when the
-// database rolled it back: a fence during a move, a deadlock, a proxy that
-// restarts. COMMIT is sent once in each round, and never after an unknown end.
+// transact runs work in a transaction, and repeats it. COMMIT is sent once in
+// each round.
 func (s *Shop) transact(ctx context.Context, work func(context.Context, *sql.Tx) error) error {
+	return s.repeat(ctx, func(ctx context.Context) error { return s.once(ctx, work) })
+}
+
+// repeat does something again for a while when the database did nothing of it:
+// a fence during a move, a deadlock, a proxy that restarts. It never does so
+// after an unknown end.
+func (s *Shop) repeat(ctx context.Context, do func(context.Context) error) error {
 	limit := time.Now().Add(s.cfg.RepeatFor)
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
-		err := s.once(ctx, work)
+		err := do(ctx)
 		if err == nil || !rolledBack(err) || time.Now().Add(wait).After(limit) || !pause(ctx, wait) {
 			return err
 		}
@@ -121,6 +127,7 @@ func (s *Shop) place(ctx context.Context, user string, p placement) (order, bool
 	return order{}, false, &failure{status: http.StatusServiceUnavailable, retry: true, text: "another request with this client_id is under way; nothing was done"}
 }
 
+// insert writes the order in one statement, which is its own transaction.
 func (s *Shop) insert(ctx context.Context, user string, p placement) (order, error) {
 	id, err := s.newID(ctx, user)
 	if err != nil {
@@ -128,9 +135,13 @@ func (s *Shop) insert(ctx context.Context, user string, p placement) (order, err
 	}
 	o := order{ID: strconv.FormatInt(id, 10), User: user, Client: p.Client, Product: p.Product, Qty: p.Qty,
 		Status: statusPlaced, Created: time.Now().UTC().Truncate(time.Microsecond), Unit: s.cfg.Unit}
-	err = s.transactStanding(ctx, func(ctx context.Context, w work) error {
+	all, err := s.statements.on(ctx, s.db)
+	if err != nil {
+		return order{}, err
+	}
+	err = s.repeat(ctx, func(ctx context.Context) error {
 		var price int64
-		err := w.row(ctx, textPrice, p.Product).Scan(&price)
+		err := all[textPrice].QueryRowContext(ctx, p.Product).Scan(&price)
 		if errors.Is(err, sql.ErrNoRows) {
 			return &failure{status: http.StatusNotFound, text: fmt.Sprintf("no product %q", p.Product)}
 		}
@@ -138,7 +149,10 @@ func (s *Shop) insert(ctx context.Context, user string, p placement) (order, err
 			return err
 		}
 		o.Amount = price * int64(p.Qty)
-		return w.exec(ctx, textInsert, id, user, p.Client, p.Product, p.Qty, o.Amount, statusPlaced, o.Created)
+		if _, err := all[textInsert].ExecContext(ctx, id, user, p.Client, p.Product, p.Qty, o.Amount, statusPlaced, o.Created); err != nil {
+			return &writeError{err}
+		}
+		return nil
 	})
 	return o, err
 }
