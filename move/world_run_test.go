@@ -21,6 +21,7 @@ var actions = []struct {
 	do    func(w *world, m *modelMover, p *proxy, l *lanes)
 }{
 	{20, func(w *world, _ *modelMover, p *proxy, _ *lanes) { w.install(p); w.grant(p) }},
+	{6, func(w *world, _ *modelMover, p *proxy, _ *lanes) { w.keep(p) }},
 	{20, func(w *world, _ *modelMover, p *proxy, _ *lanes) { w.admit(p) }},
 	{10, func(w *world, _ *modelMover, p *proxy, _ *lanes) { w.commitOne(p) }},
 	{5, func(w *world, _ *modelMover, p *proxy, _ *lanes) {
@@ -112,7 +113,7 @@ func (w *world) heal() {
 				w.restart(p)
 			}
 			w.register(p)
-			p.view = w.store.snapshot
+			p.view, p.stored = w.store.snapshot, w.store.snapshot
 			if p.view.fenced {
 				p.open = nil
 			}
@@ -153,7 +154,7 @@ func (w *world) judge(before State) {
 			w.restart(p)
 		}
 		w.register(p)
-		p.view, p.open = w.store.snapshot, nil
+		p.view, p.stored, p.open = w.store.snapshot, w.store.snapshot, nil
 		w.grant(p)
 		if p.writable() != (p.unit == w.store.owner) {
 			w.fail("in the end %s of %s: writable is %v and %s owns", p.name, p.unit, p.writable(), w.store.owner)
@@ -206,7 +207,7 @@ func TestWorld_OneOwnerWhateverFails(t *testing.T) {
 // rules the model must come to a loss.
 func TestWorld_FindsEachMissingRule(t *testing.T) {
 	loss := regexp.MustCompile("admits|went back|by the tokens|was aborted")
-	for _, broken := range []string{"no-barrier", "any-ack", "early-set", "no-compare", "early-open", "no-open"} {
+	for _, broken := range []string{"no-barrier", "any-ack", "early-set", "no-compare", "early-open", "no-open", "told-early"} {
 		t.Run(broken, func(t *testing.T) {
 			for seed := int64(1); seed <= 1000; seed++ {
 				if w := runWorld(seed, broken); loss.MatchString(w.err) {

@@ -67,7 +67,8 @@ type proxy struct {
 	inc        int
 	up, known  bool // known: registered in this life
 	leased     bool
-	view       view
+	view       view  // in force
+	stored     view  // what a crash leaves of it; it tells of no other
 	open       []int // rows written in transactions that are not over
 	left       []int // what its former life left at the server
 }
@@ -256,7 +257,9 @@ func (w *world) write(m *modelMover, c Command, next State) {
 func (w *world) restart(p *proxy) {
 	p.left = nil // it ends what its former life left before it says anything
 	p.inc++
-	p.up, p.known, p.leased, p.open = true, false, false, nil
+	p.up, p.known, p.open = true, false, nil
+	p.leased = p.leased && w.broken == "told-early"
+	p.view = p.stored
 	w.say("%s starts as %d", p.name, p.inc)
 }
 
@@ -273,7 +276,7 @@ func (p *proxy) writable() bool {
 // grant is rule L1 and L2.
 func (w *world) grant(p *proxy) {
 	undrained := p.view.fenced && len(p.open) > 0
-	if p.up && p.known && p.view.epoch == w.store.snapshot.epoch && !undrained {
+	if p.up && p.known && p.stored.epoch == w.store.snapshot.epoch && !undrained {
 		p.leased = true
 	}
 }
@@ -318,7 +321,7 @@ func (w *world) commitOne(p *proxy) {
 func (w *world) crash(p *proxy) {
 	if p.up {
 		p.left = append(p.left, p.open...)
-		p.up, p.leased, p.open = false, false, nil
+		p.up, p.leased, p.open = false, p.leased && w.broken == "told-early", nil
 		w.say("%s dies with %v left", p.name, p.left)
 	}
 }
@@ -342,15 +345,30 @@ func (w *world) install(p *proxy) {
 	if v.epoch > p.view.epoch {
 		p.view = v
 	}
+	if w.r.Intn(2) == 0 { // the disk may take longer
+		w.keep(p)
+	}
+}
+
+// keep brings what is in force to the proxy's disk.
+func (w *world) keep(p *proxy) {
+	full := w.broken == "told-early" && p.stored.epoch > 0
+	if p.up && !full {
+		p.stored = p.view
+	}
 }
 
 func (w *world) reportProxy(p *proxy) {
 	if !p.up || !p.known && w.broken != "no-register" {
 		return
 	}
-	m := message{Reported: Reported{Plane: p.name, Incarnation: fmt.Sprint(p.inc), Epoch: p.view.epoch}, move: map[string][]Answer{}}
-	if p.view.fenced && len(p.open) == 0 {
-		m.move[p.view.move] = []Answer{{Joint: Drained, Epoch: p.view.fence}}
+	told := p.stored
+	if w.broken == "told-early" { // and its disk is full, and it writes after a restart before it has heard a console
+		told = p.view
+	}
+	m := message{Reported: Reported{Plane: p.name, Incarnation: fmt.Sprint(p.inc), Epoch: told.epoch}, move: map[string][]Answer{}}
+	if told.fenced && p.view.fence == told.fence && len(p.open) == 0 {
+		m.move[told.move] = []Answer{{Joint: Drained, Epoch: told.fence}}
 	}
 	w.wire = append(w.wire, m)
 }

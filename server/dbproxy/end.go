@@ -128,7 +128,7 @@ func (s *session) cutLocked(t *guard.Tx) {
 // lost is called when the home connection failed in the middle of an answer,
 // or the client did: what the server still does is not known.
 func (s *session) lost(err error) error {
-	s.lockFree()
+	s.lockWhenFree()
 	defer s.mu.Unlock()
 	s.cutLocked(s.tx)
 	return errors.Join(errCut, err)
@@ -179,7 +179,7 @@ func (s *session) settle(plan *prove.Plan, end *mysql.Terminal) (*prove.Refusal,
 	if !open || !failed && commits(plan) {
 		s.began = s.deciding
 	}
-	s.lockFree()
+	s.lockWhenFree()
 	if s.cut {
 		s.mu.Unlock()
 		return nil, errCut

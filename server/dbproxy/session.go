@@ -232,8 +232,8 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 // byeLimit bounds the rollback of a client that left in a transaction.
 const byeLimit = 2 * time.Second
 
-// lockFree takes the lock when no enforcer is pressing the session.
-func (s *session) lockFree() {
+// lockWhenFree takes the lock when no enforcer is pressing the session.
+func (s *session) lockWhenFree() {
 	s.mu.Lock()
 	for s.pressed {
 		s.free.Wait()
@@ -242,7 +242,7 @@ func (s *session) lockFree() {
 
 // bye ends the connections of a session in good order.
 func (s *session) bye() {
-	s.lockFree()
+	s.lockWhenFree()
 	t, cut := s.tx, s.cut
 	if !cut && t != nil {
 		s.phase, s.pressedAt = ending, time.Time{}
@@ -287,7 +287,7 @@ func (s *session) closeLinks() {
 // begin gives the guard's transaction of the session, a new one when none is
 // open.
 func (s *session) begin() *guard.Tx {
-	s.lockFree()
+	s.lockWhenFree()
 	defer s.mu.Unlock()
 	if s.tx == nil {
 		s.tx = s.p.guard.Begin(s)
@@ -297,7 +297,7 @@ func (s *session) begin() *guard.Tx {
 
 // over says that nothing of t is in flight any more.
 func (s *session) over(t *guard.Tx) {
-	s.lockFree()
+	s.lockWhenFree()
 	if s.tx == t {
 		s.tx = nil
 	}
@@ -320,7 +320,7 @@ func (s *session) inTransaction() bool { return s.status.Has(mysql.StatusInTrans
 // transaction back, a statement gets the notice in place; a command that is no
 // statement leaves the notice for the next one.
 func (s *session) enter(ph phase, statement bool) (*prove.Refusal, error) {
-	s.lockFree()
+	s.lockWhenFree()
 	if s.cut {
 		s.mu.Unlock()
 		return nil, errCut
@@ -359,14 +359,14 @@ func (s *session) takeNotice() *prove.Refusal {
 
 // pending takes the notice before a statement is looked at.
 func (s *session) pending() *prove.Refusal {
-	s.lockFree()
+	s.lockWhenFree()
 	defer s.mu.Unlock()
 	return s.takeNotice()
 }
 
 // leave ends the use of the home connection.
 func (s *session) leave() {
-	s.lockFree()
+	s.lockWhenFree()
 	s.phase = idle
 	s.mu.Unlock()
 }

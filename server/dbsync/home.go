@@ -128,7 +128,7 @@ func (s *Sync) clerk(ctx context.Context, db *sql.DB) error {
 				looked[m] = true
 			}
 		}
-		for _, a := range s.todo(stepClose, stepOpen) {
+		for _, a := range s.due(stepClose, stepOpen) {
 			if err := s.writeToken(ctx, db, a); err != nil {
 				return err
 			}
@@ -208,9 +208,9 @@ type job struct {
 	move *space.Transfer
 }
 
-// todo lists the asks of some steps that are neither done nor too early: the
+// due lists the asks of some steps that are neither done nor too early: the
 // snapshot that the ask follows from must be in force here.
-func (s *Sync) todo(steps ...string) []job {
+func (s *Sync) due(steps ...string) []job {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []job

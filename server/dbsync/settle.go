@@ -24,7 +24,7 @@ const settleAfter = 500 * time.Millisecond
 func (s *Sync) settler(ctx context.Context, at server) error {
 	for {
 		next := s.changed.next()
-		for _, j := range s.todo(stepSettle) {
+		for _, j := range s.due(stepSettle) {
 			if err := s.settle(ctx, at, j); err != nil {
 				return err
 			}

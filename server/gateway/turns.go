@@ -39,6 +39,7 @@ type turn struct {
 	place   int           // number of the place that it has, 0: none
 	places  int           // it has had
 	granted chan struct{} // closed when it gets one
+	late    *time.Timer   // passes its place on
 }
 
 // arrive gives a request its place in the order, for as often as it waits.
@@ -103,6 +104,7 @@ func (t *turns) done(r *turn) {
 func (t *turns) giveBackLocked(r *turn) {
 	if r.place != 0 {
 		r.place = 0
+		r.late.Stop()
 		t.taken--
 	}
 }
@@ -115,7 +117,7 @@ func (t *turns) grantLocked() {
 		r.place = r.places
 		close(r.granted)
 		place := r.place
-		time.AfterFunc(t.placeMax, func() { t.passOn(r, place) })
+		r.late = time.AfterFunc(t.placeMax, func() { t.passOn(r, place) })
 	}
 }
 

@@ -36,9 +36,6 @@ type plan struct {
 // Apply puts documents in force, all or none. It never changes an owner, and
 // leaves a space alone in which a move runs.
 func (s *Service) Apply(ctx context.Context, r *connect.Request[atollv1.ApplyRequest]) (*connect.Response[atollv1.ApplyResponse], error) {
-	if r.Msg.GetWait() && s.cfg.Awaiter == nil {
-		return nil, connect.NewError(connect.CodeUnimplemented, errors.New("this console cannot wait for planes"))
-	}
 	docs, problems, err := parse(r.Msg.GetDocuments(), r.Msg.GetStrict())
 	if err != nil {
 		return nil, err

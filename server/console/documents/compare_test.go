@@ -180,7 +180,7 @@ func TestApply_AsksOnceOverAnotherApply(t *testing.T) {
 		d.apply(d.both(), "MultiLiveSpace/shop created@1\nDatabase/shop created@1")
 		d.asker.said()
 		rival := newDesk(t)
-		rival.s = rival.service(d.store, nil)
+		rival.s = rival.service(d.store, awaiter{})
 		changed := map[string]string{
 			"shop.yaml":     replace(t, file(t, "shop.yaml"), "name: Shop", "name: Other"),
 			"database.yaml": replace(t, file(t, "database.yaml"), stockTable, cartsTable, "3312", "3388"),
@@ -189,7 +189,7 @@ func TestApply_AsksOnceOverAnotherApply(t *testing.T) {
 			if _, err := rival.try(&atollv1.ApplyRequest{Documents: []byte(changed)}); err != nil {
 				t.Error(err)
 			}
-		}}, nil)
+		}}, awaiter{})
 		got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(replace(t, file(t, "database.yaml"), stockTable, cartsTable))})
 		if err != nil || got != "Database/shop changed@3" {
 			t.Errorf("over %s: %s, %v", c.rival, got, err)

@@ -29,8 +29,8 @@ type Asker interface {
 type Config struct {
 	Store    store.Store
 	Settings space.Settings // of every snapshot published from now on
-	Awaiter  Awaiter        // nil: apply --wait is refused
-	Asker    Asker          // looks into the units' databases
+	Awaiter  Awaiter
+	Asker    Asker // looks into the units' databases
 }
 
 // The limits of the service.
@@ -52,6 +52,9 @@ var _ atollv1connect.DocumentsHandler = (*Service)(nil)
 func New(cfg Config) (*Service, error) {
 	if cfg.Store == nil {
 		return nil, errors.New("documents: no store")
+	}
+	if cfg.Awaiter == nil {
+		return nil, errors.New("documents: nobody who waits for planes")
 	}
 	if cfg.Asker == nil {
 		return nil, errors.New("documents: nobody to ask about rows")

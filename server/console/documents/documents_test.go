@@ -39,7 +39,7 @@ var settings = space.Settings{FenceTTL: 5 * time.Second, FenceDeadline: 400 * ti
 func newDesk(t *testing.T) *desk {
 	t.Helper()
 	d := &desk{t: t, ctx: auth.With(t.Context(), "ann"), store: store.NewMemory(), asker: &fakeAsker{}}
-	d.s = d.service(d.store, nil)
+	d.s = d.service(d.store, awaiter{})
 	return d
 }
 
@@ -316,7 +316,7 @@ func TestApply_AgainstAMoverThatPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.s = d.service(&racing{Memory: d.store, rival: mover, left: 1}, nil)
+	d.s = d.service(&racing{Memory: d.store, rival: mover, left: 1}, awaiter{})
 	// The document in the file still gives the moved keys to unit-a: at the
 	// second try that is a change of owner.
 	got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(replace(t, file(t, "shop.yaml"), "name: Shop", "name: Other"))})
@@ -331,7 +331,7 @@ func TestApply_AgainstAMoverThatPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	d.s = d.service(&racing{Memory: d.store, rival: starts, left: 1}, nil)
+	d.s = d.service(&racing{Memory: d.store, rival: starts, left: 1}, awaiter{})
 	got, err = d.try(&atollv1.ApplyRequest{Documents: []byte(replace(t, file(t, "database.yaml"), "defaultKind: refuse", "defaultKind: local"))})
 	if connect.CodeOf(err) != connect.CodeAborted {
 		t.Fatalf("applied over a move: %s, %v", got, err)
@@ -344,8 +344,8 @@ func TestApply_AgainstAnotherApply(t *testing.T) {
 	d := newDesk(t)
 	second := replace(t, file(t, "shop.yaml"), "code: shop", "code: second", "{name: shop}", "{name: second}")
 	rival := newDesk(t)
-	rival.s = rival.service(d.store, nil)
-	d.s = d.service(&racing{Memory: d.store, left: 1, rival: func() { rival.apply(second, "MultiLiveSpace/second created@1") }}, nil)
+	rival.s = rival.service(d.store, awaiter{})
+	d.s = d.service(&racing{Memory: d.store, left: 1, rival: func() { rival.apply(second, "MultiLiveSpace/second created@1") }}, awaiter{})
 	got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(file(t, "shop.yaml"))})
 	if connect.CodeOf(err) != connect.CodeInvalidArgument || !strings.Contains(err.Error(), "shop.atoll.test") {
 		t.Errorf("two spaces got one host: %s, %v", got, err)
@@ -507,7 +507,7 @@ func TestAdoptSettings(t *testing.T) {
 	}
 	other := settings
 	other.FenceTTL = 0
-	again, err := New(Config{Store: d.store, Settings: other, Asker: d.asker})
+	again, err := New(Config{Store: d.store, Settings: other, Awaiter: awaiter{}, Asker: d.asker})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,12 +7,18 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/server/pause"
 )
 
 // ErrNobody is the answer when there is no plane that could be asked.
 var ErrNobody = errors.New("nobody can be asked")
+
+// lookEvery is how often the registered planes are read, at most, while one is
+// waited for.
+const lookEvery = 50 * time.Millisecond
 
 // maxAsks is how many calls may want something of one plane at a time.
 const maxAsks = 16
@@ -142,6 +148,7 @@ func (s *Service) answerer(ctx context.Context, kind, unit string) (string, erro
 		if len(silent) == 0 {
 			return "", fmt.Errorf("%w: no %s plane of %s is registered", ErrNobody, kind, unit)
 		}
+		pause.For(grace, lookEvery) // reports of a thousand planes are no reason to read the store as often
 		select {
 		case <-heard:
 		case <-grace.Done():

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -158,7 +160,7 @@ func (i *injector) target(pick uint64) (sandbox.ProcessInfo, error) {
 	kind := faultKinds[pick%uint64(len(faultKinds))]
 	var all []sandbox.ProcessInfo
 	for _, p := range info.Processes {
-		if p.Kind == kind && p.PID > 0 {
+		if p.Kind == kind && ours(p.PID, info.Dir) {
 			all = append(all, p)
 		}
 	}
@@ -166,6 +168,13 @@ func (i *injector) target(pick uint64) (sandbox.ProcessInfo, error) {
 		return sandbox.ProcessInfo{}, errNoTarget
 	}
 	return all[pick/uint64(len(faultKinds))%uint64(len(all))], nil
+}
+
+// ours tells whether a process is one of the sandbox in dir: a process that has
+// just died still stands in the list, and its number may be another's by now.
+func ours(pid int, dir string) bool {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return pid > 0 && err == nil && strings.Contains(string(line), dir)
 }
 
 func (i *injector) kill(f *Fault, pick uint64) error {

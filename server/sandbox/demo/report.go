@@ -85,82 +85,76 @@ const (
 	samplesShown = 20
 )
 
+// reasons are the promises that were broken, in words.
+type reasons []string
+
+func (all *reasons) broken(bad bool, format string, args ...any) {
+	if bad {
+		*all = append(*all, fmt.Sprintf(format, args...))
+	}
+}
+
 // judge sets the verdict. Every promise that was broken is a reason, so that
 // a control can be seen to fail for its own.
 func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 	limit := float64(pauseMax.Milliseconds())
-	reasons := r.unsafe()
-	broken := func(bad bool, format string, args ...any) {
-		if bad {
-			reasons = append(reasons, fmt.Sprintf(format, args...))
-		}
-	}
-	broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
-	broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
-	broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
-	broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)
+	all := r.safety()
+	all.broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
+	all.broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
+	all.broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
+	all.broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)
 	for _, m := range r.Moves {
-		broken(m.State != "done", "the move %s → %s ended %s: %s", m.From, m.To, m.State, m.Reason)
-		broken(m.WritePauseMS.P99 >= limit, "write pause p99 of the move %s → %s was %.0f ms, not below %.0f", m.From, m.To, m.WritePauseMS.P99, limit)
-		broken(m.State == "done" && m.WritePauseMS.N == 0, "no write of a moved key was measured in the move %s → %s", m.From, m.To)
+		all.broken(m.State != "done", "the move %s → %s ended %s: %s", m.From, m.To, m.State, m.Reason)
+		all.broken(m.WritePauseMS.P99 >= limit, "write pause p99 of the move %s → %s was %.0f ms, not below %.0f", m.From, m.To, m.WritePauseMS.P99, limit)
+		all.broken(m.State == "done" && m.WritePauseMS.N == 0, "no write of a moved key was measured in the move %s → %s", m.From, m.To)
 	}
 	if movesWanted > 0 {
-		broken(r.TxKilled < killedMin, "only %d open transactions met a fence, less than %d: the fence was not tried", r.TxKilled, killedMin)
-		broken(r.SQLShare < sqlShareMin, "only %.0f %% of the writes went straight to the proxies", 100*r.SQLShare)
-		broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
+		all.broken(r.TxKilled < killedMin, "only %d open transactions met a fence, less than %d: the fence was not tried", r.TxKilled, killedMin)
+		all.broken(r.SQLShare < sqlShareMin, "only %.0f %% of the writes went straight to the proxies", 100*r.SQLShare)
+		all.broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
 	}
-	r.conclude(reasons)
+	r.conclude(all)
 }
 
-// unsafe are the promises that hold whatever fails.
-func (r *Report) unsafe() []string {
-	var reasons []string
-	broken := func(bad bool, format string, args ...any) {
-		if bad {
-			reasons = append(reasons, fmt.Sprintf(format, args...))
-		}
-	}
-	broken(r.OwnerViolations > 0, "%d owner violations: a unit wrote keys that it did not own", r.OwnerViolations)
-	broken(r.OrdersLost > 0, "%d acknowledged orders lost", r.OrdersLost)
-	broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
-	broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
-	broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
-	broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
-	broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
-	broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)
-	return reasons
+// safety are the broken ones of the promises that hold whatever fails.
+func (r *Report) safety() reasons {
+	var all reasons
+	all.broken(r.OwnerViolations > 0, "%d owner violations: a unit wrote keys that it did not own", r.OwnerViolations)
+	all.broken(r.OrdersLost > 0, "%d acknowledged orders lost", r.OrdersLost)
+	all.broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
+	all.broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
+	all.broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
+	all.broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
+	all.broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
+	all.broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)
+	return all
 }
 
 // judgeFaults sets the verdict of a run with faults: writes may be refused and
 // moves abort, but nothing may be lost, and each fault must be got over.
 func (r *Report) judgeFaults() {
-	reasons := r.unsafe()
-	broken := func(bad bool, format string, args ...any) {
-		if bad {
-			reasons = append(reasons, fmt.Sprintf(format, args...))
-		}
-	}
+	all := r.safety()
 	done := 0
 	for _, m := range r.Moves {
-		broken(!over(m.State), "the move %s → %s was %s when the run ended: %s", m.From, m.To, m.State, m.Reason)
+		all.broken(!over(m.State), "the move %s → %s was %s when the run ended: %s", m.From, m.To, m.State, m.Reason)
 		if m.State == "done" {
 			done++
 		}
 	}
-	broken(done == 0, "none of %d moves was done", len(r.Moves))
-	broken(len(r.Faults) == 0, "there was no fault")
-	broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
+	all.broken(done == 0, "none of %d moves was done", len(r.Moves))
+	all.broken(len(r.Faults) == 0, "there was no fault")
+	all.broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
 	for _, f := range r.Faults {
-		broken(f.RecoveredMS < 0 || f.RecoveredMS > recoverMax.Milliseconds(),
+		all.broken(f.RecoveredMS < 0 || f.RecoveredMS > recoverMax.Milliseconds(),
 			"no write of the moving keys was accepted within %v after %s %s at %d ms (%d ms)", recoverMax, f.What, f.Target, f.AtMS, f.RecoveredMS)
 	}
-	r.conclude(reasons)
+	r.conclude(all)
 }
 
-func (r *Report) conclude(reasons []string) {
+func (r *Report) conclude(all reasons) {
 	r.Verdict, r.Reason = Pass, nil
-	if len(reasons) > 0 {
-		text := strings.Join(reasons, "; ")
+	if len(all) > 0 {
+		text := strings.Join(all, "; ")
 		r.Verdict, r.Reason = Fail, &text
 	}
 }

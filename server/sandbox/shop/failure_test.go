@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -77,6 +78,7 @@ type script struct {
 	mu    sync.Mutex
 	errs  map[string][]error // first word of the statement → answers; nil is success
 	begun int
+	sent  map[string]int // prepared statements executed, by first word
 }
 
 func (s *script) Connect(context.Context) (driver.Conn, error) { return &scriptConn{s}, nil }
@@ -95,8 +97,11 @@ func (s *script) next(word string) error {
 
 type scriptConn struct{ s *script }
 
-func (c *scriptConn) Prepare(string) (driver.Stmt, error) { return nil, errors.New("not used") }
-func (c *scriptConn) Close() error                        { return nil }
+func (c *scriptConn) Prepare(q string) (driver.Stmt, error) {
+	word, _, _ := strings.Cut(q, " ")
+	return &scriptStmt{c.s, word}, nil
+}
+func (c *scriptConn) Close() error { return nil }
 func (c *scriptConn) Begin() (driver.Tx, error) {
 	c.s.mu.Lock()
 	c.s.begun++
@@ -108,6 +113,43 @@ func (c *scriptConn) Rollback() error { return nil }
 func (c *scriptConn) ExecContext(_ context.Context, q string, _ []driver.NamedValue) (driver.Result, error) {
 	word, _, _ := strings.Cut(q, " ")
 	return driver.RowsAffected(1), c.s.next(word)
+}
+
+// scriptStmt gives one row of one number when it is asked for rows.
+type scriptStmt struct {
+	s    *script
+	word string
+}
+
+func (c *scriptStmt) Close() error  { return nil }
+func (c *scriptStmt) NumInput() int { return -1 }
+func (c *scriptStmt) count() {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	if c.s.sent == nil {
+		c.s.sent = map[string]int{}
+	}
+	c.s.sent[c.word]++
+}
+func (c *scriptStmt) Exec([]driver.Value) (driver.Result, error) {
+	c.count()
+	return driver.RowsAffected(1), c.s.next(c.word)
+}
+func (c *scriptStmt) Query([]driver.Value) (driver.Rows, error) {
+	c.count()
+	return &scriptRows{}, c.s.next(c.word)
+}
+
+type scriptRows struct{ over bool }
+
+func (r *scriptRows) Columns() []string { return []string{"n"} }
+func (r *scriptRows) Close() error      { return nil }
+func (r *scriptRows) Next(row []driver.Value) error {
+	if r.over {
+		return io.EOF
+	}
+	r.over, row[0] = true, int64(500)
+	return nil
 }
 
 func scripted(t *testing.T, repeatFor time.Duration, errs map[string][]error) (*Shop, *script) {
@@ -150,6 +192,58 @@ func TestWhatIsRepeated(t *testing.T) {
 		}
 		if err != nil && !errors.Is(err, c.want) && !strings.Contains(err.Error(), c.want.Error()) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+}
+
+// TestPlace_OneStatement: the order is a transaction of its own, so a lost
+// answer leaves its end open, and it must not be sent again.
+func TestPlace_OneStatement(t *testing.T) {
+	fenced := number(9602)
+	for name, c := range map[string]struct {
+		errs    map[string][]error
+		sent    int
+		unknown bool
+		good    bool
+	}{
+		"success":              {nil, 1, false, true},
+		"fence that passes":    {map[string][]error{"INSERT": {fenced, fenced}}, 3, false, true},
+		"answer lost":          {map[string][]error{"INSERT": {mysql.ErrInvalidConn}}, 1, true, false},
+		"silence":              {map[string][]error{"INSERT": {errors.New("i/o timeout")}}, 1, true, false},
+		"time over":            {map[string][]error{"INSERT": {context.DeadlineExceeded}}, 1, true, false},
+		"not the owner":        {map[string][]error{"INSERT": {number(9601)}}, 1, false, false},
+		"lost before, reading": {map[string][]error{"SELECT": {mysql.ErrInvalidConn}}, 1, false, true},
+	} {
+		sc := &script{errs: c.errs}
+		s, err := New(Config{Unit: "unit-a", Listen: "127.0.0.1:0", DSN: "shop@tcp(127.0.0.1:1)/shop", IDs: newCounter(t, int(workers.Add(1))%64)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.db = sql.OpenDB(sc)
+		if err := s.Install(t.Context(), snapshot(3)); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = s.place(t.Context(), "anna", placement{Client: "c1", Product: "p01", Qty: 1})
+		if (err == nil) != c.good || sc.sent["INSERT"] != c.sent {
+			t.Errorf("%s: sent %d times, want %d; %v", name, sc.sent["INSERT"], c.sent, err)
+		}
+		if err != nil && explain(err, "unit-b").unknown != c.unknown {
+			t.Errorf("%s: %+v, want unknown %v", name, explain(err, "unit-b"), c.unknown)
+		}
+		s.statements.close()
+		_ = s.db.Close()
+	}
+}
+
+// TestPoolIsKeptOpen: who comes in a crowd finds connections.
+func TestPoolIsKeptOpen(t *testing.T) {
+	s, _ := start(t, database(t), func(c *Config) { c.PoolLimit = 8 })
+	limit := time.After(10 * time.Second)
+	for s.db.Stats().Idle < 6 {
+		select {
+		case <-limit:
+			t.Fatalf("pool: %+v", s.db.Stats())
+		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
