@@ -80,9 +80,11 @@ func (s *source) write(w *markWrite) error {
 	return <-w.done
 }
 
-// writeMarks answers each of the batch.
+// writeMarks answers each of the batch, within controlLimit. The others' wait
+// must not end with this caller's, so no context of its own counts.
 func (s *source) writeMarks(batch []*markWrite) {
-	ctx := context.Background() // the others' wait must not end with this caller's
+	ctx, cancel := context.WithTimeout(context.Background(), controlLimit)
+	defer cancel()
 	err := s.findThreads(ctx, batch)
 	if err == nil {
 		found := slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.host == "" })
@@ -110,8 +112,6 @@ func (s *source) findThreads(ctx context.Context, batch []*markWrite) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
 	rows, err := s.control.QueryContext(ctx, "SELECT ID, HOST FROM information_schema.PROCESSLIST WHERE ID IN ("+strings.Join(ids, ", ")+")")
 	if err != nil {
 		return err
