@@ -63,6 +63,7 @@ type Agent struct {
 	cfg    Config
 	plane  Plane
 	client *Client
+	disk   *disk
 	poke   chan struct{}
 	last   atomic.Int64 // boot time of the newest report: reports are told apart and ordered by it
 
@@ -92,7 +93,7 @@ func NewAgent(cfg Config, p Plane) (*Agent, error) {
 	if cfg.Identity.Pid == 0 {
 		cfg.Identity.Pid = int64(os.Getpid())
 	}
-	return &Agent{cfg: cfg, plane: p, client: client, poke: make(chan struct{}, 1), epochs: map[string]int64{}, stored: map[string]int64{}}, nil
+	return &Agent{cfg: cfg, plane: p, client: client, disk: newDisk(cfg.Dir), poke: make(chan struct{}, 1), epochs: map[string]int64{}, stored: map[string]int64{}}, nil
 }
 
 func newIncarnation() string {
@@ -244,8 +245,8 @@ func (a *Agent) install(ctx context.Context, s *space.Snapshot, raw []byte) erro
 	a.mu.Lock()
 	a.epochs[s.Space] = s.Epoch
 	a.mu.Unlock()
-	if raw != nil && a.cfg.Dir != "" {
-		if err := storeSnapshot(a.cfg.Dir, s.Space, raw); err != nil {
+	if raw != nil {
+		if err := a.disk.store(s.Space, raw); err != nil {
 			return err
 		}
 	}
@@ -267,10 +268,7 @@ func (a *Agent) withhold(r *atollv1.ReportRequest) {
 }
 
 func (a *Agent) installStored(ctx context.Context) error {
-	if a.cfg.Dir == "" {
-		return nil
-	}
-	stored, err := loadSnapshots(a.cfg.Dir)
+	stored, err := a.disk.load()
 	if err != nil {
 		return err
 	}

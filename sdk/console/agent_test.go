@@ -337,7 +337,7 @@ func TestAgent_LeaseForEver(t *testing.T) {
 
 func TestAgent_BrokenStoredSnapshotNamesTheFile(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "shop.snapshot.json"), []byte("{"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "shop.0.snapshot"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	a, err := console.NewAgent(console.Config{
