@@ -12,6 +12,7 @@ DEMO_PORT_BASE ?= 7000
 DEMO_REPORT ?= demo-report.json
 MINUTES ?= 2
 SEED ?= 0
+SEEDS ?= 100000
 CHAOS_RATE ?= 60
 CHAOS_DIR ?= .atoll/chaos
 CHAOS_REPORT ?= chaos-report.json
@@ -42,6 +43,12 @@ demo-controls: build ## every negative control five times: each must make the ve
 chaos: build ## moves under load while processes die and links break (SEED=, MINUTES=)
 	@bin/atoll sandbox chaos --dir '$(CHAOS_DIR)' --port-base '$(DEMO_PORT_BASE)' --seconds $$(( $(MINUTES) * 60 )) \
 		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)'
+
+.PHONY: sim
+sim: ## the core against SEEDS random histories on a virtual clock, and its nine mistakes (SEED= prints one)
+	@cd server && if [ '$(SEED)' = 0 ]; then \
+		$(GO) test ./console/mover -run TestSim -count=1 -v -timeout 3h -args -sim.seeds '$(SEEDS)'; \
+	else $(GO) test ./console/mover -run 'TestSim$$' -count=1 -v -args -sim.seeds 1 -sim.seed '$(SEED)'; fi
 
 .PHONY: test
 test: setup ## all tests with the race detector, real servers, end-to-end runs
