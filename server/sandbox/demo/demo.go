@@ -159,7 +159,12 @@ func (r *run) drive(ctx context.Context) error {
 	})
 	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
 	if r.cfg.Faults {
-		r.faults = newInjector(r, began)
+		p, err := newProber(r.cfg.Info, r.rule, worker.Next)
+		if err != nil {
+			return err
+		}
+		defer p.close()
+		r.faults = newInjector(r, p, began)
 		wg.Go(func() { r.faults.run(ctx) })
 	}
 	wg.Go(func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -20,11 +21,13 @@ import (
 // Fault is one thing that was done to the sandbox.
 type Fault struct {
 	AtMS        int64  `json:"at_ms"` // since the load began
-	What        string `json:"what"`  // kill | pause | cut
+	What        string `json:"what"`  // kill | restart | pause | cut
 	Target      string `json:"target"`
 	Phase       string `json:"phase,omitempty"` // of the move that was on its way
 	ForMS       int64  `json:"for_ms"`          // of a pause or a cut
 	RecoveredMS int64  `json:"recovered_ms"`    // from its end to the first acknowledged write of a moving key that began after it; -1: none
+	ProbedMS    int64  `json:"probed_ms"`       // from its end until exactly one unit accepted a probe of each key; -1: not within 10 s
+	Probe       string `json:"probe,omitempty"` // what was wrong with the last probes
 
 	end time.Time
 }
@@ -37,7 +40,7 @@ const (
 	pauseMin      = time.Second
 	cutMin        = time.Second
 	faultLongest  = 20 * time.Second
-	quietEnd      = 12 * time.Second // before the load ends there are no more faults
+	quietEnd      = 15 * time.Second // before the load ends there are no more faults
 	recoverMax    = 10 * time.Second // within it a write of a moving key must be accepted again
 )
 
@@ -50,6 +53,7 @@ var faultPhases = []string{"", "", "CHECK", "HOLD", "FENCE", "BARRIER", "SWITCH"
 // injector makes one fault after another, never two at a time.
 type injector struct {
 	r      *run
+	prober *prober
 	random *rand.Rand
 	began  time.Time
 	stop   time.Time // no more faults from then on
@@ -60,8 +64,8 @@ type injector struct {
 	faults  []Fault
 }
 
-func newInjector(r *run, began time.Time) *injector {
-	return &injector{r: r, random: rand.New(rand.NewPCG(r.cfg.Seed, 0xfa17)), began: began, changed: make(chan struct{}),
+func newInjector(r *run, p *prober, began time.Time) *injector {
+	return &injector{r: r, prober: p, random: rand.New(rand.NewPCG(r.cfg.Seed, 0xfa17)), began: began, changed: make(chan struct{}),
 		stop: began.Add(r.cfg.Duration - quietEnd)}
 }
 
@@ -101,8 +105,10 @@ func (i *injector) run(ctx context.Context) {
 		f.Phase, _ = i.now()
 		var err error
 		switch {
+		case dice < 0.4:
+			err = i.end(&f, "kill", syscall.SIGKILL, pick)
 		case dice < 0.5:
-			err = i.kill(&f, pick)
+			err = i.end(&f, "restart", syscall.SIGTERM, pick)
 		case dice < 0.85:
 			err = i.pause(ctx, &f, pick, pauseMin+time.Duration(length*length*float64(longest-pauseMin)))
 		default:
@@ -112,11 +118,28 @@ func (i *injector) run(ctx context.Context) {
 			continue
 		}
 		f.end = time.Now()
-		i.r.screen.line("  fault: %s %s%s", f.What, f.Target, during(f))
+		i.probe(ctx, &f)
+		i.r.screen.line("  fault: %s %s%s, %s", f.What, f.Target, during(f), probed(f))
 		i.mu.Lock()
 		i.faults = append(i.faults, f)
 		i.mu.Unlock()
 	}
+}
+
+// probe sees whether exactly one unit accepts writes again.
+func (i *injector) probe(ctx context.Context, f *Fault) {
+	took, err := i.prober.until(ctx, f.end, recoverMax)
+	f.ProbedMS = took.Milliseconds()
+	if err != nil {
+		f.ProbedMS, f.Probe = -1, err.Error()
+	}
+}
+
+func probed(f Fault) string {
+	if f.Probe != "" {
+		return "and then: " + f.Probe
+	}
+	return fmt.Sprintf("one unit accepts after %d ms", f.ProbedMS)
 }
 
 func during(f Fault) string {
@@ -177,13 +200,14 @@ func ours(pid int, dir string) bool {
 	return pid > 0 && err == nil && strings.Contains(string(line), dir)
 }
 
-func (i *injector) kill(f *Fault, pick uint64) error {
+// end ends a process; its supervisor starts it again.
+func (i *injector) end(f *Fault, what string, signal syscall.Signal, pick uint64) error {
 	p, err := i.target(pick)
 	if err != nil {
 		return err
 	}
-	f.What, f.Target = "kill", p.Name
-	return syscall.Kill(p.PID, syscall.SIGKILL)
+	f.What, f.Target = what, p.Name
+	return syscall.Kill(p.PID, signal)
 }
 
 // pause stops a process and lets it go on, also when ctx ends.
@@ -227,4 +251,47 @@ func (i *injector) report(writes []load.Write, moving func(key string) bool) []F
 		}
 	}
 	return i.faults
+}
+
+// summary says in four lines what was done to the sandbox and how it was got
+// over.
+func summary(faults []Fault) []string {
+	what, target, phase := tally{}, tally{}, tally{}
+	var probed []int64
+	for _, f := range faults {
+		what[f.What]++
+		kind, _, _ := strings.Cut(f.Target, "@")
+		if f.What == "cut" {
+			kind = "links of a unit"
+		}
+		target[kind]++
+		if f.Phase == "" {
+			f.Phase = "no move"
+		}
+		phase[f.Phase]++
+		if f.ProbedMS >= 0 {
+			probed = append(probed, f.ProbedMS)
+		}
+	}
+	lines := []string{
+		fmt.Sprintf("%d faults  %s", len(faults), what),
+		"hit  " + target.String(),
+		"in  " + phase.String(),
+	}
+	if n := len(probed); n > 0 {
+		slices.Sort(probed)
+		lines = append(lines, fmt.Sprintf("one unit accepts again after  p50 %d ms, p90 %d ms, max %d ms", probed[n/2], probed[n*9/10], probed[n-1]))
+	}
+	return lines
+}
+
+// tally counts by name.
+type tally map[string]int
+
+func (t tally) String() string {
+	var texts []string
+	for _, name := range slices.Sorted(maps.Keys(t)) {
+		texts = append(texts, fmt.Sprintf("%s %d", name, t[name]))
+	}
+	return strings.Join(texts, ", ")
 }

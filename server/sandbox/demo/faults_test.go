@@ -51,6 +51,7 @@ func TestReport_JudgeFaults(t *testing.T) {
 		"no fault":            func(r *Report) { r.Faults = nil },
 		"no group":            func(r *Report) { r.GroupsChecked = 0 },
 		"after kill app@unit": func(r *Report) { r.Faults[0].RecoveredMS = 10_001 },
+		"one unit within 10s": func(r *Report) { r.Faults[0].ProbedMS = -1 },
 		"(-1 ms)":             func(r *Report) { r.Faults[0].RecoveredMS = -1 },
 	} {
 		r := good()

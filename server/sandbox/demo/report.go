@@ -145,6 +145,7 @@ func (r *Report) judgeFaults() {
 	all.broken(len(r.Faults) == 0, "there was no fault")
 	all.broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
 	for _, f := range r.Faults {
+		all.broken(f.ProbedMS < 0, "after %s %s at %d ms probes were not accepted by exactly one unit within %v: %s", f.What, f.Target, f.AtMS, recoverMax, f.Probe)
 		all.broken(f.RecoveredMS < 0 || f.RecoveredMS > recoverMax.Milliseconds(),
 			"no write of the moving keys was accepted within %v after %s %s at %d ms (%d ms)", recoverMax, f.What, f.Target, f.AtMS, f.RecoveredMS)
 	}

@@ -155,6 +155,16 @@ func (s *screen) verdict(r *Report) {
 	s.line("acknowledged %d orders (%.2f %% of offered), %d groups of the binlogs and %d rows checked", r.OrdersAcked, 100*r.AckedShare, r.GroupsChecked, r.RowsCompared)
 	s.line("lost %d  doubled %d  ghosts %d  stale reads %d  rows different %d  refused %d  owner violations %d  parked %d",
 		r.OrdersLost, r.OrdersDoubled, r.Ghosts, r.StaleReads, r.RowsDifferent, r.WritesRefused, r.OwnerViolations, r.RowsParked)
+	if len(r.Faults) > 0 {
+		ends := tally{}
+		for _, m := range r.Moves {
+			ends[m.State]++
+		}
+		s.line("%d moves  %s", len(r.Moves), ends)
+		for _, line := range summary(r.Faults) {
+			s.line("%s", line)
+		}
+	}
 	if r.Verdict == Pass {
 		s.line("%s", s.colour("1;32", "verdict: pass"))
 		return
