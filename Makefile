@@ -13,6 +13,10 @@ DEMO_REPORT ?= demo-report.json
 MINUTES ?= 2
 SEED ?= 0
 SEEDS ?= 100000
+MOVES ?= 20
+SOAK_RATE ?= 200
+SOAK_DIR ?= .atoll/soak
+SOAK_REPORT ?= soak-report.json
 CHAOS_RATE ?= 60
 CHAOS_DIR ?= .atoll/chaos
 CHAOS_REPORT ?= chaos-report.json
@@ -38,6 +42,11 @@ demo: build ## two data centers, an order flow, two moves under load, a verdict
 .PHONY: demo-controls
 demo-controls: build ## every negative control five times: each must make the verdict fail
 	@scripts/demo-controls.sh
+
+.PHONY: soak
+soak: build ## MOVES moves in a row at SOAK_RATE orders/s: where the time goes, what leaks
+	@bin/atoll sandbox soak --dir '$(SOAK_DIR)' --port-base '$(DEMO_PORT_BASE)' --moves '$(MOVES)' --rate '$(SOAK_RATE)' \
+		--wan-rtt '$(DEMO_WAN_RTT)' --report '$(SOAK_REPORT)'
 
 .PHONY: chaos
 chaos: build ## moves under load while processes die and links break (SEED=, MINUTES=)

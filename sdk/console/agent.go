@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,7 +35,7 @@ type Plane interface {
 	// list. It must not block.
 	Ask(asks []*atollv1.Ask)
 	// Report fills in epochs in force, acks, lanes, figures and trouble. The
-	// Agent adds name, incarnation and boot time.
+	// Agent adds name, incarnation, boot time and the figure "goroutines".
 	Report(r *atollv1.ReportRequest)
 	// Renew extends a lease: until is a boot time, guard.Forever for ever.
 	Renew(space string, epoch int64, until time.Duration)
@@ -320,6 +321,10 @@ func (a *Agent) report(ctx context.Context) error {
 	sent := a.reportTime()
 	r := &atollv1.ReportRequest{Plane: a.cfg.Identity.GetName(), Incarnation: a.Incarnation(), BoottimeNs: int64(sent)}
 	a.plane.Report(r)
+	if r.Figures == nil {
+		r.Figures = map[string]int64{}
+	}
+	r.Figures["goroutines"] = int64(runtime.NumGoroutine())
 	a.withhold(r)
 	var answer *atollv1.ReportResponse
 	err := a.client.try(ctx, reportTimeout, func(ctx context.Context, s *services) error {

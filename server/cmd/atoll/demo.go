@@ -116,6 +116,58 @@ func takeDown(ctx context.Context, dir string) error {
 	return err
 }
 
+// SandboxSoakCmd brings a sandbox up, moves users there and back many times in
+// a row, tells where the time goes and what the processes hold before and
+// after, and takes it down again.
+type SandboxSoakCmd struct {
+	Moves    int           `default:"20" placeholder:"N" help:"Moves in a row, there and back."`
+	Rate     float64       `default:"200" placeholder:"R" help:"Orders a second offered, over HTTP and SQL together."`
+	Canaries int           `default:"20" placeholder:"N" help:"Buyers who write every 100 ms while their keys move."`
+	OpenTx   int           `name:"open-transactions" default:"0" placeholder:"N" help:"SQL writers that keep transactions open for 50–1,500 ms: a fence then waits for its deadline."`
+	PauseMax time.Duration `default:"500ms" help:"Write pause p99 of all moves together above which the verdict is fail."`
+	Seed     uint64        `help:"Seed of buyers and choices; a random one when zero."`
+	Report   string        `placeholder:"FILE" help:"File for the report."`
+	Dir      string        `default:".atoll/soak" help:"Directory of the sandbox; what a former run left there is removed."`
+	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
+}
+
+// soakMoveMax is longer than any good move; soakRest is for what comes before
+// and after all moves.
+const (
+	soakMoveMax = 10 * time.Second
+	soakRest    = 30 * time.Second
+)
+
+// Run makes the moves and judges them together.
+func (c *SandboxSoakCmd) Run(ctx context.Context, out *Output) (err error) {
+	if c.Moves < 2 || c.Moves > 1000 {
+		return usageError(fmt.Errorf("--moves %d: want 2 to 1000", c.Moves))
+	}
+	if c.OpenTx < 0 || c.OpenTx > 100 {
+		return usageError(fmt.Errorf("--open-transactions %d: want 0 to 100", c.OpenTx))
+	}
+	limit := time.Duration(c.Moves)*soakMoveMax + soakRest
+	traffic := TrafficFlags{Seconds: int(limit.Seconds()), Rate: c.Rate, Canaries: c.Canaries, Seed: c.Seed, Report: c.Report}
+	if err := traffic.validate(); err != nil {
+		return err
+	}
+	up := SandboxUpCmd{
+		Dir: c.Dir, PortBase: c.PortBase, Units: 2, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
+		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true,
+	}
+	info, err := bringUp(ctx, up.options(), out)
+	if err != nil {
+		return sandboxError(err)
+	}
+	defer func() { err = errors.Join(err, takeDown(ctx, c.Dir)) }()
+	holders := c.OpenTx
+	if holders == 0 {
+		holders = -1 // none
+	}
+	return traffic.run(ctx, demo.Config{Info: info, InARow: c.Moves, Holders: holders, PauseMax: c.PauseMax}, out)
+}
+
 // SandboxChaosCmd brings a sandbox up, moves users there and back under load all
 // the time while processes are killed and stopped and links cut, judges, and
 // takes it down again.

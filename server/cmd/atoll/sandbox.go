@@ -24,6 +24,7 @@ type SandboxCmd struct {
 	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit both databases."`
 	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users there and back under load, judge, take it down."`
 
+	Soak  SandboxSoakCmd  `cmd:"" help:"The same with many moves in a row: where the time goes, and what the processes hold before and after."`
 	Chaos SandboxChaosCmd `cmd:"" help:"The same all the time, while processes are killed and stopped and links cut; judge what must hold all the same."`
 	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites."`
 	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit go on."`

@@ -27,6 +27,8 @@ type Config struct {
 	Canaries int           // 20 when zero
 	PauseMax time.Duration // DefaultPause when zero
 	Moves    bool          // move a share of the buckets to the second unit and back
+	InARow   int           // so many moves there and back in a row, then the load ends; 0: as Moves says
+	Holders  int           // SQL writers that keep transactions open; 12 when zero, none when negative
 	Break    string        // the negative control at work, "" for none
 	Faults   bool          // move there and back all the time, and break something every few seconds
 	WANRTT   time.Duration
@@ -89,6 +91,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Moves {
 		wanted = 2
 	}
+	wanted = max(wanted, cfg.InARow)
 	if cfg.Faults {
 		r.report.judgeFaults()
 	} else {
@@ -133,9 +136,9 @@ func (r *run) drive(ctx context.Context) error {
 	}
 	cfg := load.Config{
 		Host: r.cfg.Info.Host, Duration: r.cfg.Duration, Rate: r.cfg.Rate, Products: products, Seed: r.cfg.Seed, Canaries: r.cfg.Canaries,
-		Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
+		Holders: r.cfg.Holders, Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
 	}
-	if r.cfg.Moves || r.cfg.Faults {
+	if r.cfg.Moves || r.cfg.Faults || r.cfg.InARow > 0 {
 		cfg.Moving = r.rule.moving(r.cfg.Info, movePercent)
 	}
 	if r.load, err = load.New(cfg); err != nil {
@@ -172,6 +175,8 @@ func (r *run) drive(ctx context.Context) error {
 		switch {
 		case r.cfg.Faults:
 			r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
+		case r.cfg.InARow > 0:
+			moveErr = r.moveInARow(ctx, r.cfg.InARow)
 		case r.cfg.Moves:
 			moveErr = r.moveThereAndBack(ctx, began)
 		}
@@ -306,11 +311,16 @@ func (r *run) fillLoad(ledger *load.Ledger) {
 		rep.SQLShare = float64(c.SQLWrites) / float64(all)
 	}
 	writes := ledger.Writes()
+	if rep.Soak != nil {
+		r.fillSoak(writes)
+	}
 	for _, m := range r.moves {
 		one := m.report(writes)
 		rep.TxKilled += one.TxKilled
 		rep.Moves = append(rep.Moves, one)
-		r.screen.pauses(one, m.delays(writes))
+		if rep.Soak == nil {
+			r.screen.pauses(one, m.delays(writes))
+		}
 	}
 }
 

@@ -155,6 +155,11 @@ func (s *screen) verdict(r *Report) {
 	s.line("acknowledged %d orders (%.2f %% of offered), %d groups of the binlogs and %d rows checked", r.OrdersAcked, 100*r.AckedShare, r.GroupsChecked, r.RowsCompared)
 	s.line("lost %d  doubled %d  ghosts %d  stale reads %d  rows different %d  refused %d  owner violations %d  parked %d",
 		r.OrdersLost, r.OrdersDoubled, r.Ghosts, r.StaleReads, r.RowsDifferent, r.WritesRefused, r.OwnerViolations, r.RowsParked)
+	if r.Soak != nil {
+		for _, line := range r.Soak.lines() {
+			s.line("%s", line)
+		}
+	}
 	if len(r.Faults) > 0 {
 		ends := tally{}
 		for _, m := range r.Moves {

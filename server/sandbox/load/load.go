@@ -27,7 +27,7 @@ type Config struct {
 	Duration time.Duration
 	Rate     float64 // orders a second, of both ways together
 	SQLShare float64 // of Rate, written straight to the proxies; 0.3 when zero
-	Holders  int     // writers whose transactions stay open 50–1,500 ms
+	Holders  int     // writers whose transactions stay open 50–1,500 ms; 12 when zero, none when negative
 	Canaries int     // canaries while Pause measures
 	Products []string
 	Buyers   int
@@ -84,6 +84,8 @@ type Load struct {
 	recent recent
 
 	canaries atomic.Bool // canaries write while set
+	ended    chan struct{}
+	end      func()
 }
 
 // New prepares a load; nothing is sent before Run.
@@ -91,7 +93,8 @@ func New(cfg Config) (*Load, error) {
 	if err := cfg.defaults(); err != nil {
 		return nil, err
 	}
-	l := &Load{cfg: cfg, ledger: NewLedger()}
+	l := &Load{cfg: cfg, ledger: NewLedger(), ended: make(chan struct{})}
+	l.end = sync.OnceFunc(func() { close(l.ended) })
 	rng := rand.New(rand.NewPCG(cfg.Seed, 1))
 	for range cfg.Buyers {
 		key := fmt.Sprintf("b%s", randomText(rng, 9))
@@ -124,16 +127,26 @@ func (l *Load) Ledger() *Ledger { return l.ledger }
 // Canary switches the canaries on or off: they write while a move is measured.
 func (l *Load) Canary(on bool) { l.canaries.Store(on) }
 
-// Run makes the traffic until the duration is over or ctx ends, then waits
-// until each order on its way is known or given up.
+// End stops the offering of orders before the duration is over.
+func (l *Load) End() { l.end() }
+
+// Run makes the traffic until the duration is over, End is called or ctx ends,
+// then waits until each order on its way is known or given up.
 func (l *Load) Run(ctx context.Context) error {
 	defer l.http.close()
 	defer l.sql.close()
 	offered, cancel := context.WithTimeout(ctx, l.cfg.Duration)
 	defer cancel()
+	go func() {
+		select {
+		case <-l.ended:
+			cancel()
+		case <-offered.Done():
+		}
+	}()
 	var wg sync.WaitGroup
 	wg.Go(func() { l.offer(offered, ctx) })
-	for i := range l.cfg.Holders {
+	for i := range max(l.cfg.Holders, 0) {
 		wg.Go(func() { l.hold(offered, ctx, i) })
 	}
 	if l.cfg.Moving != nil {
