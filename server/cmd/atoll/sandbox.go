@@ -254,10 +254,14 @@ type SandboxLiarCmd struct {
 	Source   string   // for a lie about a database's binlog
 }
 
+// binlogLate is longer than the time between a buyer's order and its payment,
+// which are two updates of one row.
+const binlogLate = 300 * time.Millisecond
+
 // Run lies until ctx ends.
 func (c *SandboxLiarCmd) Run(ctx context.Context, out *Output) error {
 	if c.Break == liar.NoLoopGuard {
-		l, err := liar.NewBinlogLiar(liar.BinlogConfig{Listen: c.Listen, Source: c.Source, Log: siteLog(out, "liar", c.Unit)})
+		l, err := liar.NewBinlogLiar(liar.BinlogConfig{Listen: c.Listen, Source: c.Source, Late: binlogLate, Log: siteLog(out, "liar", c.Unit)})
 		if err != nil {
 			return usageError(err)
 		}

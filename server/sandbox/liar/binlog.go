@@ -26,7 +26,11 @@ const NoLoopGuard = "no-loop-guard"
 type BinlogConfig struct {
 	Listen string // host:port that the lane takes for its source's database
 	Source string // host:port of the real one
-	Log    *slog.Logger
+	// Late is how much later than it came the binlog goes on, from its first
+	// lie on. Longer than two updates of one row lie apart, it brings a row back
+	// when a newer one stands there.
+	Late time.Duration
+	Log  *slog.Logger
 }
 
 // BinlogLiar passes connections to a database on, and renames the lanes'
@@ -97,7 +101,9 @@ func (b *BinlogLiar) carry(ctx context.Context, lane net.Conn) {
 		_, _ = io.Copy(source, lane)
 		_ = source.Close()
 	})
-	n, err := retell(lane, source)
+	late := newLateWriter(lane, b.cfg.Late)
+	n, err := retell(late, source)
+	late.close()
 	_ = lane.Close()
 	wg.Wait()
 	b.cfg.Log.Info("connection over", "renamed", n, "err", err)
@@ -108,7 +114,7 @@ const maxPacket = 1<<24 - 1
 
 // retell copies a server's packets and renames the table in those that
 // describe it. It returns how many these were.
-func retell(to io.Writer, from io.Reader) (renamed int, err error) {
+func retell(to *lateWriter, from io.Reader) (renamed int, err error) {
 	in, out := bufio.NewReaderSize(from, 64<<10), bufio.NewWriterSize(to, 64<<10)
 	var packet []byte
 	for goesOn := false; ; {
@@ -131,6 +137,12 @@ func retell(to io.Writer, from io.Reader) (renamed int, err error) {
 		}
 		if !goesOn && hide(packet) {
 			renamed++
+			if renamed == 1 { // what stands in front of it goes on at once
+				if err := out.Flush(); err != nil {
+					return renamed, err
+				}
+				to.beLate()
+			}
 		}
 		goesOn = size == maxPacket
 		if _, err := out.Write(append(head[:], packet...)); err != nil {
@@ -165,4 +177,59 @@ func hide(packet []byte) bool {
 		binary.LittleEndian.PutUint32(sum, crc32.ChecksumIEEE(event))
 	}
 	return true
+}
+
+// lateMax is how many writes wait in a lateWriter; the next one waits for room.
+const lateMax = 1 << 14
+
+// lateWriter writes what it is given some time later, in order.
+type lateWriter struct {
+	to    io.Writer
+	late  time.Duration
+	queue chan lateChunk // nil: nothing is late yet
+	over  chan error
+}
+
+type lateChunk struct {
+	due  time.Time
+	data []byte
+}
+
+func newLateWriter(to io.Writer, late time.Duration) *lateWriter {
+	return &lateWriter{to: to, late: late}
+}
+
+// beLate makes whatever is written from now on late.
+func (w *lateWriter) beLate() {
+	if w.late <= 0 || w.queue != nil {
+		return
+	}
+	w.queue, w.over = make(chan lateChunk, lateMax), make(chan error, 1)
+	go func() {
+		var failed error
+		for c := range w.queue {
+			if failed != nil {
+				continue
+			}
+			time.Sleep(time.Until(c.due))
+			_, failed = w.to.Write(c.data)
+		}
+		w.over <- failed
+	}()
+}
+
+func (w *lateWriter) Write(p []byte) (int, error) {
+	if w.queue == nil {
+		return w.to.Write(p)
+	}
+	w.queue <- lateChunk{time.Now().Add(w.late), bytes.Clone(p)}
+	return len(p), nil
+}
+
+// close waits until what was written has gone on.
+func (w *lateWriter) close() {
+	if w.queue != nil {
+		close(w.queue)
+		<-w.over
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"hash/crc32"
 	"io"
 	"net"
+	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -37,7 +39,7 @@ func TestRetell_RenamesTheCheckpointsOnly(t *testing.T) {
 	for _, summed := range []bool{true, false} {
 		in := append(bytes.Clone(other), tableMapOf("atoll", "lane", summed)...)
 		var out bytes.Buffer
-		n, err := retell(&out, bytes.NewReader(in))
+		n, err := retell(newLateWriter(&out, 0), bytes.NewReader(in))
 		want := append(bytes.Clone(other), tableMapOf("atol_", "lane", summed)...)
 		if n != 1 || err != nil || !bytes.Equal(out.Bytes(), want) {
 			t.Errorf("with a checksum %v: %d renamed, %v\n%q\nwant\n%q", summed, n, err, out.Bytes(), want)
@@ -49,7 +51,7 @@ func TestRetell_LeavesTheRestOfALongPacketAlone(t *testing.T) {
 	mapped := tableMapOf("atoll", "lane", true)
 	in := append(framed(make([]byte, maxPacket)), mapped...)
 	var out bytes.Buffer
-	if n, err := retell(&out, bytes.NewReader(in)); n != 0 || err != nil || !bytes.Equal(out.Bytes(), in) {
+	if n, err := retell(newLateWriter(&out, 0), bytes.NewReader(in)); n != 0 || err != nil || !bytes.Equal(out.Bytes(), in) {
 		t.Errorf("%d renamed, %v", n, err)
 	}
 }
@@ -57,10 +59,45 @@ func TestRetell_LeavesTheRestOfALongPacketAlone(t *testing.T) {
 func TestRetell_CutShort(t *testing.T) {
 	in := tableMapOf("atoll", "lane", true)
 	for n := range in {
-		if _, err := retell(io.Discard, bytes.NewReader(in[:n])); (err == nil) != (n == 0) {
+		if _, err := retell(newLateWriter(io.Discard, 0), bytes.NewReader(in[:n])); (err == nil) != (n == 0) {
 			t.Fatalf("cut after %d bytes: %v", n, err)
 		}
 	}
+}
+
+// TestRetell_IsLateFromTheFirstLieOn: what stands in front of it goes on at
+// once, the rest in order and late.
+func TestRetell_IsLateFromTheFirstLieOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const late = 300 * time.Millisecond
+		first, second := tableMapOf("shop", "orders", true), tableMapOf("atoll", "lane", true)
+		began, to := time.Now(), &stamped{}
+		w := newLateWriter(to, late)
+		if n, err := retell(w, bytes.NewReader(slices.Concat(first, second, first))); n != 1 || err != nil {
+			t.Fatalf("%d renamed, %v", n, err)
+		}
+		w.close()
+		if want := slices.Concat(first, tableMapOf("atol_", "lane", true), first); !bytes.Equal(to.all, want) {
+			t.Errorf("%q\nwant\n%q", to.all, want)
+		}
+		if got := to.at[0].Sub(began); got != 0 {
+			t.Errorf("the begin is %v late", got)
+		}
+		if got := to.at[len(to.at)-1].Sub(began); len(to.at) < 2 || got != late {
+			t.Errorf("the rest is %v late, want %v", got, late)
+		}
+	})
+}
+
+// stamped notes when it was written to.
+type stamped struct {
+	all []byte
+	at  []time.Time
+}
+
+func (s *stamped) Write(p []byte) (int, error) {
+	s.all, s.at = append(s.all, p...), append(s.at, time.Now())
+	return len(p), nil
 }
 
 func FuzzRetell(f *testing.F) {
@@ -68,7 +105,7 @@ func FuzzRetell(f *testing.F) {
 	f.Add(tableMapOf("shop", "orders", false))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		var out bytes.Buffer
-		if _, err := retell(&out, bytes.NewReader(in)); err == nil && out.Len() != len(in) {
+		if _, err := retell(newLateWriter(&out, 0), bytes.NewReader(in)); err == nil && out.Len() != len(in) {
 			t.Errorf("%d bytes became %d", len(in), out.Len())
 		}
 	})
