@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -200,7 +201,12 @@ func readStart(ctx context.Context, spec *laneSpec, source *sql.DB) (position st
 		return "", nil, fmt.Errorf("connect to the source: %w", err)
 	}
 	defer conn.Close()
-	defer func() { _, _ = conn.ExecContext(ctx, "ROLLBACK") }()
+	defer func() {
+		// Also when ctx has ended: the connection goes back to its pool.
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_, _ = conn.ExecContext(end, "ROLLBACK")
+	}()
 	if _, err := conn.ExecContext(ctx, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
 		return "", nil, fmt.Errorf("read position of the source: %w", err)
 	}
