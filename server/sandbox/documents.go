@@ -7,8 +7,30 @@ import (
 	"github.com/atoll-live/atoll/space"
 )
 
-// centerShare is where the center's buckets end and those of unit-b begin.
+// centerShare is where the center's buckets end and those of the other units
+// begin, which have equal parts.
 const centerShare = 6000
+
+// share is the buckets of a site.
+func (l *Layout) share(s *site) space.Range {
+	others := len(l.sites) - 1
+	if others == 0 {
+		return space.Range{From: 0, To: Modulo}
+	}
+	end := func(n int) int { return centerShare + (Modulo-centerShare)*n/others } // of the site with this number
+	if s.center {
+		return space.Range{From: 0, To: end(0)}
+	}
+	return space.Range{From: end(s.number - 1), To: end(s.number)}
+}
+
+// liveType is that of a space with so many units.
+func (l *Layout) liveType() space.LiveType {
+	if len(l.sites) == 1 {
+		return space.OneRegion
+	}
+	return space.CrossRegion
+}
 
 // documents are the shop's space and database as an operator would write them.
 func (l *Layout) documents() []space.Document {
@@ -24,26 +46,27 @@ func (l *Layout) space() *space.Space {
 			Variables: []space.Variable{{Name: KeyName, Type: "unit",
 				Sources: []space.Source{{Name: source, Scope: space.ScopeQuery, Key: KeyName}}}},
 			Domains: []space.Domain{{
-				Host: Host, Protocols: []string{"http"}, LiveType: space.CrossRegion, CorrectionType: "UPSTREAM",
+				Host: Host, Protocols: []string{"http"}, LiveType: l.liveType(), CorrectionType: "UPSTREAM",
 				Paths: []space.Path{{Path: "/", RuleID: RuleID, RuleName: "Buyers", Variable: KeyName, VariableSource: source}},
 			}},
 		},
 	}
 	rule := space.UnitRule{
-		ID: RuleID, Name: "Buyers", LiveType: space.CrossRegion, Variable: KeyName, VariableSource: source,
+		ID: RuleID, Name: "Buyers", LiveType: l.liveType(), Variable: KeyName, VariableSource: source,
 		VariableFunction: "BKDRHash", VariableMissingAction: space.MissingCenter, Modulo: Modulo,
 	}
-	for _, u := range l.Info.Units {
-		cell := u.Code + "-1"
-		unit := space.Unit{Code: u.Code, Name: u.Code, Type: space.UnitType(u.Type), AccessMode: space.ReadWrite,
-			Labels: map[string]string{"region": u.Code},
-			Cells:  []space.Cell{{Code: cell, Name: cell, AccessMode: space.ReadWrite, Labels: map[string]string{"zone": cell}}}}
-		buckets := space.Range{From: centerShare, To: Modulo}
-		if unit.Type == space.Center {
-			buckets = space.Range{From: 0, To: centerShare}
+	for _, at := range l.sites {
+		unit := space.Unit{Code: at.code, Name: at.code, Type: space.Regular, AccessMode: space.ReadWrite, Labels: map[string]string{"region": at.code}}
+		if at.center {
+			unit.Type = space.Center
+		}
+		route := space.UnitRoute{Code: at.code, Ranges: []space.Range{l.share(at)}}
+		for _, c := range at.cells {
+			unit.Cells = append(unit.Cells, space.Cell{Code: c.code, Name: c.code, AccessMode: space.ReadWrite, Labels: map[string]string{"zone": c.code}})
+			route.Cells = append(route.Cells, space.CellRoute{Code: c.code, Weight: 100})
 		}
 		s.Spec.Units = append(s.Spec.Units, unit)
-		rule.Units = append(rule.Units, space.UnitRoute{Code: u.Code, Ranges: []space.Range{buckets}, Cells: []space.CellRoute{{Code: cell, Weight: 100}}})
+		rule.Units = append(rule.Units, route)
 	}
 	s.Spec.UnitRules = []space.UnitRule{rule}
 	return s

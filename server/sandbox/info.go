@@ -38,10 +38,18 @@ type UnitInfo struct {
 	Code     string     `json:"code"`
 	Type     string     `json:"type"` // CENTER or UNIT
 	Gateway  string     `json:"gateway"`
-	App      string     `json:"app"`
+	App      string     `json:"app"` // of the first cell
+	Cells    []CellInfo `json:"cells"`
 	DBProxy  ServerInfo `json:"dbproxy"`
 	Database ServerInfo `json:"database"` // the server itself, with all rights
 	Redis    RedisInfo  `json:"redis"`
+}
+
+// CellInfo is one cell of a site.
+type CellInfo struct {
+	Code    string `json:"code"`
+	URL     string `json:"url"`     // of the application
+	Process string `json:"process"` // name of the application's process
 }
 
 // ServerInfo is how to reach a server that speaks MySQL's protocol.

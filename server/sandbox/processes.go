@@ -101,19 +101,22 @@ func (p *plan) planes() {
 	for _, s := range p.sites {
 		console := p.link(s, s.code, "console", Witness, p.addr(portConsole))
 		data = append(data, p.dbproxy(s, console), p.dbsync(s, console))
-		apps = append(apps, p.app(s, console))
+		apps = append(apps, p.apps(s, console)...)
 		doors = append(doors, p.gateway(s, console))
 	}
 	p.Planes = [][]supervise.Process{data, apps, doors}
 }
 
-// plane has the flags that all planes have.
-func (p *plan) plane(s *site, kind, console string, status int, args ...string) supervise.Process {
-	name := kind + "@" + s.code
-	addr := p.listen(s.base+status, name+" status")
-	common := []string{kind, "--name", name, "--unit", s.code, "--console", p.liar(s, kind, console), "--status", addr,
-		"--data", filepath.Join(s.dir, kind)}
-	return p.process(kind, s.code, addr, append(common, args...)...)
+// plane has the flags that all planes have. It stands in a unit or in a cell of
+// it, whose name is where.
+func (p *plan) plane(s *site, kind, where, console string, status int, args ...string) supervise.Process {
+	name, data := kind+"@"+where, filepath.Join(s.dir, kind)
+	if where != s.code {
+		data = filepath.Join(s.dir, where, kind)
+	}
+	addr := p.listen(status, name+" status")
+	common := []string{kind, "--name", name, "--unit", s.code, "--console", p.liar(s, kind, console), "--status", addr, "--data", data}
+	return p.process(name, kind, s.code, addr, append(common, args...)...)
 }
 
 // reach gives a process its ways to the other units' databases.
@@ -122,7 +125,7 @@ func (p *plan) reach(s *site, kind string) []string {
 	for _, o := range p.others(s) {
 		addr := p.link(s, kind+"@"+s.code, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
 		if kind == "dbsync" {
-			addr = p.binlogLiar(s, addr)
+			addr = p.binlogLiar(s, o, addr)
 		}
 		args = append(args, "--reach", o.code+"="+addr)
 	}
@@ -132,37 +135,66 @@ func (p *plan) reach(s *site, kind string) []string {
 func (p *plan) dbproxy(s *site, console string) supervise.Process {
 	listen := p.listen(s.base+portProxy, "dbproxy@"+s.code)
 	args := append([]string{"--listen", listen, "--user", proxyUser, "--password-file", p.path("proxy.pw")}, p.reach(s, "dbproxy")...)
-	return p.plane(s, "dbproxy", console, portProxyStatus, args...)
+	return p.plane(s, "dbproxy", s.code, console, s.base+portProxyStatus, args...)
 }
 
 func (p *plan) dbsync(s *site, console string) supervise.Process {
-	return p.plane(s, "dbsync", console, portSyncStatus, p.reach(s, "dbsync")...)
+	return p.plane(s, "dbsync", s.code, console, s.base+portSyncStatus, p.reach(s, "dbsync")...)
 }
 
-func (p *plan) app(s *site, console string) supervise.Process {
-	listen := p.listen(s.base+portApp, "app@"+s.code)
-	return p.plane(s, "app", console, portAppStatus, "--listen", listen,
-		"--dbproxy", s.addr(portProxy), "--user", proxyUser, "--password-file", p.path("proxy.pw"), "--database", databaseName)
+// apps are the applications of a site, one in each cell. In a site with one
+// cell it has the site's name.
+func (p *plan) apps(s *site, console string) []supervise.Process {
+	var all []supervise.Process
+	for i := range p.Options.Cells {
+		c := cell{code: fmt.Sprintf("%s-%d", s.code, i+1), port: s.base + portApp, status: s.base + portAppStatus}
+		if i > 0 {
+			c.port, c.status = s.next(), s.next()
+		}
+		where := s.code
+		if p.Options.Cells > 1 {
+			where = c.code
+		}
+		c.app = "app@" + where
+		args := []string{"--listen", p.listen(c.port, c.app), "--dbproxy", s.addr(portProxy), "--user", proxyUser,
+			"--password-file", p.path("proxy.pw"), "--database", databaseName}
+		if where != s.code {
+			args = append(args, "--cell", c.code)
+		}
+		all = append(all, p.plane(s, "app", where, console, c.status, args...))
+		s.cells = append(s.cells, c)
+	}
+	return all
 }
 
 func (p *plan) gateway(s *site, console string) supervise.Process {
-	listen := p.listen(s.base+portGateway, "gateway@"+s.code)
-	args := []string{"--listen", listen, "--backend", "http://" + s.addr(portApp), "--hop-secret-file", p.path("hop.secret")}
+	args := []string{"--listen", p.listen(s.base+portGateway, "gateway@"+s.code)}
+	for _, c := range s.cells {
+		backend := "http://" + loopback(c.port)
+		if len(s.cells) > 1 {
+			backend = c.code + "=" + backend
+		}
+		args = append(args, "--backend", backend)
+	}
+	args = append(args, "--hop-secret-file", p.path("hop.secret"))
 	for _, o := range p.others(s) {
 		peer := p.link(s, "gateway@"+s.code, "gateway@"+o.code, o.code, o.addr(portGateway))
 		args = append(args, "--peer", o.code+"=http://"+peer, "--endpoint", o.code+"=http://"+o.addr(portGateway))
 	}
-	return p.plane(s, "gateway", console, portGatewayStatus, args...)
+	return p.plane(s, "gateway", s.code, console, s.base+portGatewayStatus, args...)
 }
 
 // liars says which planes are lied to under each negative control. no-fence
-// needs one proxy that goes on writing; a lane or a door can lead either way.
-func liars(control, kind string, center bool) bool {
+// needs one proxy that goes on writing; a lane or a door can lead either way;
+// no-in-band is about what a third unit knows of a move.
+func liars(control, kind string, s *site) bool {
 	switch control {
 	case BreakNoFence:
-		return kind == "dbproxy" && center
+		return kind == "dbproxy" && s.center
 	case BreakNoBarrier:
 		return kind == "dbsync"
+	case BreakNoInBand:
+		return kind == "dbsync" && s.code == UnitC
 	case BreakNoRoute:
 		return kind == "gateway"
 	default:
@@ -174,7 +206,7 @@ func liars(control, kind string, center bool) bool {
 // link, or of a liar that stands between the plane and the link.
 func (p *plan) liar(s *site, kind, console string) string {
 	url := "http://" + console
-	if !liars(p.Options.Break, kind, s.center) {
+	if !liars(p.Options.Break, kind, s) {
 		return url
 	}
 	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
@@ -183,18 +215,22 @@ func (p *plan) liar(s *site, kind, console string) string {
 	for _, o := range p.others(s) {
 		args = append(args, "--lane-link", fmt.Sprintf("%s=%s", o.code, laneLink(s.code, o.code)))
 	}
-	p.Consoles = append(p.Consoles, p.process("liar", s.code, listen, args...))
+	p.Consoles = append(p.Consoles, p.process("liar@"+s.code, "liar", s.code, listen, args...))
 	return "http://" + listen
 }
 
 // binlogLiar gives the address of another unit's database as the lanes of a site
 // shall use it: the relayed link's, or that of a liar in front of it.
-func (p *plan) binlogLiar(s *site, addr string) string {
+func (p *plan) binlogLiar(s, of *site, addr string) string {
 	if p.Options.Break != BreakNoLoopGuard {
 		return addr
 	}
-	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
-	l := p.process("liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbsync@"+s.code, "--unit", s.code,
+	name, port := "liar@"+s.code, p.Options.PortBase+portLiar+s.number
+	if len(p.sites) > 2 { // one for each lane into the site
+		name, port = name+"<"+of.code, s.next()
+	}
+	listen := p.listen(port, name)
+	l := p.process(name, "liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbsync@"+s.code, "--unit", s.code,
 		"--listen", listen, "--source", addr)
 	l.Ready = supervise.Probe{TCP: listen}
 	p.Consoles = append(p.Consoles, l)

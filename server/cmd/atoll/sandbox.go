@@ -18,15 +18,15 @@ import (
 
 // SandboxCmd runs everything on one machine.
 type SandboxCmd struct {
-	Up   SandboxUpCmd   `cmd:"" help:"Start two sites, the console and the network between them; returns when all is ready."`
+	Up   SandboxUpCmd   `cmd:"" help:"Start the sites, the console and the network between them; returns when all is ready."`
 	Down SandboxDownCmd `cmd:"" help:"Stop a sandbox; its data stay."`
 	Info SandboxInfoCmd `cmd:"" help:"Show addresses, passwords and processes."`
-	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit both databases."`
-	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users there and back under load, judge, take it down."`
+	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit all databases."`
+	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users from unit to unit and back under load, judge, take it down."`
 
 	Chaos SandboxChaosCmd `cmd:"" help:"The same all the time, while processes are killed and stopped and links cut; judge what must hold all the same."`
-	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites."`
-	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit go on."`
+	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites, or a lane's."`
+	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit, or a lane's, go on."`
 	Liar  SandboxLiarCmd  `cmd:"" hidden:"" help:"Stand between a plane and the console, for a negative control."`
 }
 
@@ -46,8 +46,8 @@ func sandboxError(err error) error {
 type SandboxUpCmd struct {
 	Dir           string        `default:".atoll/sandbox" help:"Directory of the sandbox, made when it is not there."`
 	PortBase      int           `default:"7200" placeholder:"7200" help:"First of its 100 ports on 127.0.0.1."`
-	Units         int           `default:"2" placeholder:"2" help:"Number of units."`
-	Cells         int           `default:"1" placeholder:"1" help:"Cells of each unit."`
+	Units         int           `default:"2" placeholder:"2" help:"Number of units, 1 to 3; one unit is a ONE_REGION_LIVE space."`
+	Cells         int           `default:"1" placeholder:"1" help:"Cells of each unit, 1 or 2, each with an application of its own."`
 	Consoles      int           `default:"1" placeholder:"1" help:"Number of consoles; one stands at the witness."`
 	WANRTT        time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
 	FenceTTL      time.Duration `name:"fence-ttl" default:"5s" help:"How long a proxy that hears no console goes on writing."`
@@ -213,7 +213,7 @@ func sandboxTable(w io.Writer, info *sandbox.Info) error {
 
 // SandboxCutCmd stalls links.
 type SandboxCutCmd struct {
-	Unit string `arg:"" help:"Unit, or witness for the console's site."`
+	Unit string `arg:"" help:"Unit, or witness for the console's site; or a lane: 'unit-a>unit-b'."`
 	Dir  string `default:".atoll/sandbox" help:"Directory of the sandbox."`
 }
 
@@ -228,7 +228,7 @@ func (c *SandboxCutCmd) Run(ctx context.Context, _ *Output) error {
 
 // SandboxHealCmd restores links.
 type SandboxHealCmd struct {
-	Unit string `arg:"" help:"Unit, or witness for the console's site."`
+	Unit string `arg:"" help:"Unit, or witness for the console's site; or a lane: 'unit-a>unit-b'."`
 	Dir  string `default:".atoll/sandbox" help:"Directory of the sandbox."`
 }
 
