@@ -32,27 +32,31 @@ func (l *Layout) liveType() space.LiveType {
 	return space.CrossRegion
 }
 
-// documents are the shop's space and database as an operator would write them.
+// documents are the shops' spaces and databases as an operator would write them.
 func (l *Layout) documents() []space.Document {
-	return []space.Document{{Space: l.space()}, {Database: l.database()}}
+	var all []space.Document
+	for _, s := range l.Info.Spaces() {
+		all = append(all, space.Document{Space: l.space(s)}, space.Document{Database: l.database(s)})
+	}
+	return all
 }
 
-func (l *Layout) space() *space.Space {
+func (l *Layout) space(of SpaceInfo) *space.Space {
 	const source = "getUserByQuery"
 	s := &space.Space{
-		APIVersion: space.APIVersionSpace, Kind: space.KindSpace, Metadata: space.Metadata{Name: SpaceCode},
+		APIVersion: space.APIVersionSpace, Kind: space.KindSpace, Metadata: space.Metadata{Name: of.Space},
 		Spec: space.Spec{
-			ID: SpaceCode, Code: SpaceCode, Name: "Shop", TenantID: "sandbox",
+			ID: of.Space, Code: of.Space, Name: "Shop", TenantID: "sandbox",
 			Variables: []space.Variable{{Name: KeyName, Type: "unit",
 				Sources: []space.Source{{Name: source, Scope: space.ScopeQuery, Key: KeyName}}}},
 			Domains: []space.Domain{{
-				Host: Host, Protocols: []string{"http"}, LiveType: l.liveType(), CorrectionType: "UPSTREAM",
-				Paths: []space.Path{{Path: "/", RuleID: RuleID, RuleName: "Buyers", Variable: KeyName, VariableSource: source}},
+				Host: of.Host, Protocols: []string{"http"}, LiveType: l.liveType(), CorrectionType: "UPSTREAM",
+				Paths: []space.Path{{Path: "/", RuleID: of.Rule, RuleName: "Buyers", Variable: KeyName, VariableSource: source}},
 			}},
 		},
 	}
 	rule := space.UnitRule{
-		ID: RuleID, Name: "Buyers", LiveType: l.liveType(), Variable: KeyName, VariableSource: source,
+		ID: of.Rule, Name: "Buyers", LiveType: l.liveType(), Variable: KeyName, VariableSource: source,
 		VariableFunction: "BKDRHash", VariableMissingAction: space.MissingCenter, Modulo: Modulo,
 	}
 	for _, at := range l.sites {
@@ -61,9 +65,9 @@ func (l *Layout) space() *space.Space {
 			unit.Type = space.Center
 		}
 		route := space.UnitRoute{Code: at.code, Ranges: []space.Range{l.share(at)}}
-		for _, c := range at.cells {
-			unit.Cells = append(unit.Cells, space.Cell{Code: c.code, Name: c.code, AccessMode: space.ReadWrite, Labels: map[string]string{"zone": c.code}})
-			route.Cells = append(route.Cells, space.CellRoute{Code: c.code, Weight: 100})
+		for _, c := range of.Units[at.number].Cells {
+			unit.Cells = append(unit.Cells, space.Cell{Code: c.Code, Name: c.Code, AccessMode: space.ReadWrite, Labels: map[string]string{"zone": c.Code}})
+			route.Cells = append(route.Cells, space.CellRoute{Code: c.Code, Weight: 100})
 		}
 		s.Spec.Units = append(s.Spec.Units, unit)
 		rule.Units = append(rule.Units, route)
@@ -72,12 +76,12 @@ func (l *Layout) space() *space.Space {
 	return s
 }
 
-func (l *Layout) database() *space.Database {
+func (l *Layout) database(of SpaceInfo) *space.Database {
 	d := &space.Database{
-		APIVersion: space.APIVersionAtoll, Kind: space.KindDatabase, Metadata: space.Metadata{Name: databaseName},
-		Spec: space.DatabaseSpec{Space: SpaceCode, Rule: RuleID, DefaultKind: space.TableRefuse, Tables: shop.DocumentTables()},
+		APIVersion: space.APIVersionAtoll, Kind: space.KindDatabase, Metadata: space.Metadata{Name: of.Space},
+		Spec: space.DatabaseSpec{Space: of.Space, Rule: of.Rule, DefaultKind: space.TableRefuse, Tables: shop.DocumentTables()},
 	}
-	for _, u := range l.Info.Units {
+	for _, u := range of.Units {
 		d.Spec.Sources = append(d.Spec.Sources, space.DataSource{
 			Unit: u.Code, Host: u.Database.Host, Port: u.Database.Port, Database: u.Database.Database,
 			User: u.Database.User, PasswordFile: filepath.Join(l.Options.Dir, "database.pw"),

@@ -97,33 +97,6 @@ const (
 	portOthers // relay links whose clients stand in the unit, and what a unit has not always; up to the end of its block
 )
 
-// site is a unit while the layout is being made.
-type site struct {
-	code   string
-	center bool
-	number int // from 0
-	base   int
-	others int // ports taken from portOthers on
-	dir    string
-	cells  []cell
-}
-
-// cell is an availability zone of a site, with an application of its own.
-type cell struct {
-	code   string
-	app    string // name of the application's process
-	port   int
-	status int
-}
-
-func (s *site) addr(port int) string { return loopback(s.base + port) }
-
-// next is a port of the site's block that nobody has.
-func (s *site) next() int {
-	s.others++
-	return s.base + portOthers + s.others - 1
-}
-
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
 // plan makes a Layout.
@@ -145,11 +118,10 @@ func NewLayout(o Options, programs Programs, secrets Secrets, asRoot bool) (*Lay
 		return nil, err
 	}
 	p := &plan{Layout: Layout{Options: o}, programs: programs, secrets: secrets, root: asRoot}
-	for i, code := range unitCodes[:o.Units] {
-		p.sites = append(p.sites, &site{code: code, center: i == 0, number: i,
-			base: o.PortBase + portUnits + i*portsPer, dir: filepath.Join(o.Dir, code)})
+	for n := range o.Units {
+		p.sites = append(p.sites, p.newSite(n))
 	}
-	p.Info = Info{Dir: o.Dir, Space: SpaceCode, Rule: RuleID, Host: Host, Break: o.Break,
+	p.Info = Info{Dir: o.Dir, Break: o.Break,
 		Console: []string{p.consoleURL()},
 		WAN:     WANInfo{Status: "http://" + p.addr(portWAN), RTTMs: p.rtt().Milliseconds()}}
 	p.file("secrets.json", jsonText(secrets))
@@ -160,8 +132,8 @@ func NewLayout(o Options, programs Programs, secrets Secrets, asRoot bool) (*Lay
 	p.consoles()
 	p.planes()
 	p.relay()
-	for _, s := range p.sites {
-		p.Info.Units = append(p.Info.Units, p.unitInfo(s))
+	for n := range p.spaces() {
+		p.Info.add(p.spaceInfo(n))
 	}
 	return &p.Layout, nil
 }
@@ -227,25 +199,35 @@ func (p *plan) relay() {
 	p.Servers = append([]supervise.Process{relay}, p.Servers...)
 }
 
-func (p *plan) unitInfo(s *site) UnitInfo {
-	kind := "UNIT"
+// spaceInfo is the part of Info that is about one space.
+func (p *plan) spaceInfo(n int) SpaceInfo {
+	sp := &shopSpaces[n]
+	info := SpaceInfo{Space: sp.code, Rule: sp.rule, Host: sp.host}
+	for _, s := range p.sites {
+		info.Units = append(info.Units, p.unitInfo(s.stands[n]))
+	}
+	return info
+}
+
+func (p *plan) unitInfo(t *stand) UnitInfo {
+	s, kind := t.site, "UNIT"
 	if s.center {
 		kind = "CENTER"
 	}
 	server := func(port int, user, password string) ServerInfo {
-		return ServerInfo{Host: "127.0.0.1", Port: s.base + port, User: user, Password: password, Database: databaseName}
+		return ServerInfo{Host: "127.0.0.1", Port: port, User: user, Password: password, Database: t.space.code}
 	}
 	var cells []CellInfo
-	for _, c := range s.cells {
-		cells = append(cells, CellInfo{Code: c.code, URL: "http://" + loopback(c.port), Process: c.app})
+	for _, a := range t.apps {
+		cells = append(cells, CellInfo{Code: a.cell, URL: "http://" + loopback(a.port), Process: a.name})
 	}
 	return UnitInfo{
 		Code: s.code, Type: kind,
-		Gateway:  "http://" + s.addr(portGateway),
+		Gateway:  "http://" + loopback(t.gateway),
 		App:      cells[0].URL,
 		Cells:    cells,
-		DBProxy:  server(portProxy, proxyUser, p.secrets.Proxy),
-		Database: server(portMariaDB, databaseUser, p.secrets.Database),
+		DBProxy:  server(t.proxy, proxyUser, p.secrets.Proxy),
+		Database: server(s.base+portMariaDB, databaseUser, p.secrets.Database),
 		Redis:    RedisInfo{Unit: s.addr(portRedis), Center: p.redisCenter(s)},
 	}
 }

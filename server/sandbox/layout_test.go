@@ -70,6 +70,7 @@ func TestNewLayout_Golden(t *testing.T) {
 		"testdata/layout.txt":     {PortBase: 7200},
 		"testdata/mesh.txt":       {PortBase: 7200, Units: 3, Cells: 2},
 		"testdata/one-region.txt": {PortBase: 7200, Units: 1, Cells: 2},
+		"testdata/spaces.txt":     {PortBase: 7200, Spaces: 2},
 	} {
 		t.Run(file, func(t *testing.T) { golden(t, file, testLayout(t, o).text()) })
 	}
@@ -117,12 +118,19 @@ func everyShape() []Options {
 	var all []Options
 	for units := 1; units <= UnitsMax; units++ {
 		for cells := 1; cells <= CellsMax; cells++ {
-			for _, control := range append(Breaks(), BreakNone) {
-				o := Options{Units: units, Cells: cells, Break: control}
-				if filled, err := o.WithDefaults(); err == nil && filled.Validate() == nil {
-					all = append(all, o)
-				}
+			for spaces := 1; spaces <= SpacesMax; spaces++ {
+				all = append(all, withControls(Options{Units: units, Cells: cells, Spaces: spaces})...)
 			}
+		}
+	}
+	return all
+}
+
+func withControls(o Options) []Options {
+	var all []Options
+	for _, o.Break = range append(Breaks(), BreakNone) {
+		if filled, err := o.WithDefaults(); err == nil && filled.Validate() == nil {
+			all = append(all, o)
 		}
 	}
 	return all
@@ -240,7 +248,7 @@ func TestNewLayout_FullMesh(t *testing.T) {
 		}
 	}
 	next := 0
-	for _, u := range l.space().Spec.UnitRules[0].Units {
+	for _, u := range l.space(l.Info.Spaces()[0]).Spec.UnitRules[0].Units {
 		if len(u.Ranges) != 1 || u.Ranges[0].From != next {
 			t.Errorf("%s has %v, want buckets from %d on", u.Code, u.Ranges, next)
 		}
@@ -260,6 +268,8 @@ func TestOptions_BadInput(t *testing.T) {
 		"no unit":             {Options{Units: -1}, "--units -1: want 1 to 3"},
 		"three cells":         {Options{Cells: 3}, "--cells 3: want 1 to 2"},
 		"control of nothing":  {Options{Units: 1, Break: BreakNoFence}, "--break no-fence: a space of one unit"},
+		"three spaces":        {Options{Spaces: 3}, "--spaces 3: want 1 to 2"},
+		"all at once":         {Options{Units: 3, Cells: 2, Spaces: 2}, "--units 3 --cells 2 --spaces 2: a sandbox has ports for two of these"},
 		"no third unit":       {Options{Break: BreakNoInBand}, "--break no-in-band: it lies to a third unit, want --units 3"},
 		"three consoles":      {Options{Consoles: 3}, "--consoles 3 is not built yet"},
 		"two consoles":        {Options{Consoles: 2}, "--consoles 2: want 1"},

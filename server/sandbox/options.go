@@ -19,10 +19,10 @@ const (
 	DefaultFenceDeadline = 400 * time.Millisecond
 	// PortsPerSandbox is how many ports from PortBase on belong to a sandbox.
 	PortsPerSandbox = 100
-	// UnitsMax is for how many units a sandbox has ports, CellsMax how many
-	// cells a unit has at most.
-	UnitsMax = 3
-	CellsMax = 2
+	// The most that a sandbox has ports for.
+	UnitsMax  = 3
+	CellsMax  = 2 // in a unit
+	SpacesMax = 2
 )
 
 // Break names a negative control: a lie told to one kind of plane.
@@ -48,6 +48,7 @@ type Options struct {
 	PortBase      int           `json:"portBase"`
 	Units         int           `json:"units"`
 	Cells         int           `json:"cells"`
+	Spaces        int           `json:"spaces"`
 	Consoles      int           `json:"consoles"`
 	WANRTT        time.Duration `json:"wanRTT"` // negative: none
 	FenceTTL      time.Duration `json:"fenceTTL"`
@@ -79,6 +80,7 @@ func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.PortBase, DefaultPortBase)
 	setDefault(&o.Units, 2)
 	setDefault(&o.Cells, 1)
+	setDefault(&o.Spaces, 1)
 	setDefault(&o.Consoles, 1)
 	setDefault(&o.WANRTT, wan.DefaultRTT)
 	setDefault(&o.FenceTTL, DefaultFenceTTL)
@@ -107,6 +109,10 @@ func (o Options) Validate() error {
 		return invalid("--units %d: want 1 to %d", o.Units, UnitsMax)
 	case o.Cells < 1 || o.Cells > CellsMax:
 		return invalid("--cells %d: want 1 to %d", o.Cells, CellsMax)
+	case o.Spaces < 1 || o.Spaces > SpacesMax:
+		return invalid("--spaces %d: want 1 to %d", o.Spaces, SpacesMax)
+	case o.Spaces == SpacesMax && o.Cells == CellsMax && o.Units == UnitsMax:
+		return invalid("--units %d --cells %d --spaces %d: a sandbox has ports for two of these", o.Units, o.Cells, o.Spaces)
 	case o.Consoles != 1 && o.Consoles != 3:
 		return invalid("--consoles %d: want 1", o.Consoles)
 	case o.Consoles == 3:

@@ -54,7 +54,8 @@ func (f *TrafficFlags) run(ctx context.Context, want demo.Config, out *Output) e
 // SandboxLoadCmd is the shop's traffic with the auditor, without moves.
 type SandboxLoadCmd struct {
 	TrafficFlags
-	Dir string `default:".atoll/sandbox" help:"Directory of the sandbox."`
+	Dir   string `default:".atoll/sandbox" help:"Directory of the sandbox."`
+	Space string `default:"shop" help:"Space whose shop they visit."`
 }
 
 // Run makes the traffic and judges it.
@@ -63,6 +64,9 @@ func (c *SandboxLoadCmd) Run(ctx context.Context, out *Output) error {
 		return err
 	}
 	info, err := sandbox.ReadInfo(c.Dir)
+	if err == nil {
+		info, err = info.Of(c.Space)
+	}
 	if err != nil {
 		return sandboxError(err)
 	}
