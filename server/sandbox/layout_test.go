@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -290,5 +291,74 @@ func TestOptions_BadInput(t *testing.T) {
 	}
 	if l := testLayout(t, Options{WANRTT: -1}); l.WAN.RTTMs != 0 {
 		t.Errorf("without a delay the round trip is %d ms", l.WAN.RTTMs)
+	}
+}
+
+func TestInfo_OfASpace(t *testing.T) {
+	info := testLayout(t, Options{Spaces: 2}).Info
+	first, err := info.Of(SpaceCode)
+	if err != nil || first.Rule != RuleID || first.Units[0].Gateway != info.Units[0].Gateway {
+		t.Errorf("the first space: %+v, %v", first, err)
+	}
+	second, err := info.Of("shop2")
+	if err != nil || second.Rule != "2003" || second.Host != "shop2.atoll.test" || second.Dir != info.Dir {
+		t.Fatalf("the second space: %+v, %v", second, err)
+	}
+	for i, u := range second.Units {
+		of := info.Units[i]
+		if u.Code != of.Code || u.Gateway == of.Gateway || u.App == of.App || u.DBProxy.Port == of.DBProxy.Port ||
+			u.Database.Port != of.Database.Port || u.Database.Database != "shop2" || u.DBProxy.Database != "shop2" {
+			t.Errorf("%s has %+v for the second space and %+v for the first", u.Code, u, of)
+		}
+	}
+	var wrong *InvalidError
+	if _, err := info.Of("none"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "it has shop, shop2") {
+		t.Errorf("an unknown space: %v", err)
+	}
+}
+
+func TestLinksOf_SitesAndLanes(t *testing.T) {
+	info := testLayout(t, Options{Units: 3}).Info
+	for what, want := range map[string]string{
+		"unit-b": "unit=unit-b", "unit-a>unit-c": "link=dbsync%40unit-c%3Emariadb%40unit-a", "unit-c>unit-a": "link=dbsync%40unit-a%3Emariadb%40unit-c",
+	} {
+		if got, err := linksOf(&info, what); err != nil || got.Encode() != want {
+			t.Errorf("%s: %s, %v; want %s", what, got.Encode(), err, want)
+		}
+	}
+	var wrong *InvalidError
+	for _, what := range []string{"unit-a>", ">unit-a", "unit-a>unit-d", "unit-a>unit-a", "unit-a>unit-b>unit-c"} {
+		if _, err := linksOf(&info, what); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "want two units of unit-a, unit-b, unit-c") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAdopt_KeepsTheShapeOfADirectory(t *testing.T) {
+	made := Options{Dir: t.TempDir(), PortBase: 7200, Units: 3, Cells: 2}
+	text := strings.Replace(jsonText(made), `"spaces": 0,`, "", 1) // as a sandbox wrote them that knew of one space only
+	if err := os.WriteFile(filepath.Join(made.Dir, optionsFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*Options)
+		fits   bool
+	}{
+		"the same":      {func(*Options) {}, true},
+		"other network": {func(o *Options) { o.WANRTT = time.Second }, true},
+		"fewer units":   {func(o *Options) { o.Units = 2 }, false},
+		"one cell":      {func(o *Options) { o.Cells = 1 }, false},
+		"another space": {func(o *Options) { o.Spaces = 2 }, false},
+	} {
+		o, err := made.WithDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.change(&o)
+		err = adopt(o)
+		var wrong *InvalidError
+		if (err == nil) != tt.fits || err != nil && (!errors.As(err, &wrong) || !strings.Contains(err.Error(), "made with --units 3 --cells 2 --spaces 1")) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
