@@ -1,8 +1,8 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -18,14 +18,19 @@ func TestTwoSpaces(t *testing.T) {
 	second := beginLoad(t, path, dir, "--seconds", "20", "--rate", "20", "--space", "shop2")
 	underWay(t, path, dir, "app@unit-a", "app-shop2@unit-a")
 	before := planes(t, path, dir)
-	move := func(space, from, to string) {
-		r := run(t, 2*time.Minute, path, "move", "start", "--space", space, "--from", from, "--to", to, "--buckets", "3000-5999", "--wait", "-o", "json", "--dir", dir)
-		if r.status != statusDone || !strings.Contains(r.stdout, `"state":"done"`) {
-			t.Errorf("move of %s %s → %s: status %d\n%s%s", space, from, to, r.status, r.stdout, r.stderr)
+	move := func(space, from, to string, more ...string) (m struct{ ID, State string }) {
+		t.Helper()
+		args := append([]string{"move", "start", "--space", space, "--from", from, "--to", to, "--buckets", "3000-5999", "-o", "json", "--dir", dir}, more...)
+		r := run(t, 2*time.Minute, path, args...)
+		r.want(t, statusDone, "move of "+space)
+		decode(t, r.stdout, &m)
+		return m
+	}
+	for _, m := range []struct{ ID, State string }{move("shop", "unit-a", "unit-b", "--wait"), move("shop", "unit-b", "unit-a", "--wait")} {
+		if m.State != "done" {
+			t.Errorf("move %+v", m)
 		}
 	}
-	move("shop", "unit-a", "unit-b")
-	move("shop", "unit-b", "unit-a")
 	after := planes(t, path, dir)
 	moved, other := first(), second()
 	if moved.Verdict != "pass" || moved.Load.HTTPRefused > 0 || moved.SQLRefusals["9602"] == 0 {
@@ -40,11 +45,12 @@ func TestTwoSpaces(t *testing.T) {
 	t.Logf("%d and %d orders; refusals in the space that moved %v, in the other %v; the planes of the first met %v",
 		moved.Load.Acked, other.Load.Acked, moved.SQLRefusals, other.SQLRefusals, met)
 
-	var both sync.WaitGroup
-	for _, space := range []string{"shop", "shop2"} {
-		both.Go(func() { move(space, "unit-a", "unit-b") })
-	}
-	both.Wait()
+	one, two := move("shop", "unit-a", "unit-b"), move("shop2", "unit-a", "unit-b", "--wait")
+	eventually(t, "both moves to be done", func() (bool, string) {
+		r := run(t, time.Minute, path, "move", "status", one.ID, "-o", "json", "--dir", dir)
+		decode(t, r.stdout, &one)
+		return one.State == "done" && two.State == "done", fmt.Sprintf("%+v, %+v", one, two)
+	})
 }
 
 // wantApart compares what planes said before and after moves of shop: shop2's

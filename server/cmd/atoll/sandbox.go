@@ -190,9 +190,12 @@ func sandboxTable(w io.Writer, info *sandbox.Info) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "directory\t%s\n", info.Dir)
 	fmt.Fprintf(t, "console\t%s\n", strings.Join(info.Console, " "))
+	fmt.Fprintf(t, "host\t%s\n", info.Host)
 	fmt.Fprintf(t, "round trip\t%d ms\n", info.WAN.RTTMs)
-	for _, s := range info.Spaces() {
-		fmt.Fprintf(t, "\nspace\t%s\nhost\t%s\n", s.Space, s.Host)
+	for i, s := range info.Spaces() {
+		if i > 0 {
+			fmt.Fprintf(t, "\nspace\t%s\nhost\t%s\n", s.Space, s.Host)
+		}
 		for _, u := range s.Units {
 			unitTable(t, u)
 		}
