@@ -24,38 +24,79 @@ func startOf(move, moves int) float64 { return firstMoveAt + movesWithin*float64
 // same on to the next unit, and so round to the first. A move that does not end
 // well is for the verdict, not an error of the run.
 func (r *run) moveRound(ctx context.Context, began time.Time) error {
-	units, buckets := r.cfg.Info.Units, ""
-	for n := 0; n < len(units); n++ {
-		if !sleepUntil(ctx, began.Add(share(r.cfg.Duration, startOf(n, len(units))))) {
+	units, at := r.cfg.Info.Units, 0
+	if r.cfg.SlowLane {
+		sleepUntil(ctx, r.startOf(began, 0))
+		if err := r.moveWhileSlow(ctx); err != nil {
+			return err
+		}
+		if at = r.carried(); at == 0 {
 			return nil
 		}
-		slow := r.cfg.SlowLane && n == 0
-		if slow {
-			if err := r.stall(ctx); err != nil {
-				return err
-			}
-			defer r.unstall(ctx)
+	}
+	for ; at < len(units); at++ {
+		if !sleepUntil(ctx, r.startOf(began, at)) {
+			return nil
 		}
-		m, err := r.move(ctx, units[n].Code, units[(n+1)%len(units)].Code, buckets)
+		m, err := r.move(ctx, units[at].Code, units[(at+1)%len(units)].Code, r.buckets())
 		if err != nil || m == nil {
 			return err
 		}
-		r.moves, buckets = append(r.moves, m), m.buckets
+		r.moves = append(r.moves, m)
 		if m.state != "done" {
 			return nil
 		}
-		if slow {
-			gone, err := r.moveOnStalled(ctx, buckets)
-			r.unstall(ctx)
-			if err != nil {
-				return err
-			}
-			if gone {
-				n++
-			}
-		}
 	}
 	return nil
+}
+
+func (r *run) startOf(began time.Time, move int) time.Time {
+	return began.Add(share(r.cfg.Duration, startOf(move, len(r.cfg.Info.Units))))
+}
+
+// carried is how many units the keys have gone on.
+func (r *run) carried() (n int) {
+	for _, m := range r.moves {
+		if m.state == "done" {
+			n++
+		}
+	}
+	return n
+}
+
+// buckets are those of the round, "" before its first move has named them.
+func (r *run) buckets() string {
+	if len(r.moves) == 0 {
+		return ""
+	}
+	return r.moves[0].buckets
+}
+
+// moveWhileSlow makes the first move of the round, and tries the second, while
+// the slow lane stands still. The try must not get anywhere: the third unit does
+// not have what the first one wrote of the keys.
+func (r *run) moveWhileSlow(ctx context.Context) error {
+	units := r.cfg.Info.Units
+	if err := r.stall(ctx); err != nil {
+		return err
+	}
+	defer r.unstall(ctx)
+	m, err := r.move(ctx, units[0].Code, units[1].Code, "")
+	if err != nil || m == nil {
+		return err
+	}
+	r.moves = append(r.moves, m)
+	if m.state != "done" {
+		return nil
+	}
+	m, err = r.attempt(ctx, units[1].Code, units[2].Code, r.buckets())
+	if err != nil || m == nil {
+		return err
+	}
+	m.stalled = true
+	r.moves = append(r.moves, m)
+	r.report.SlowLaneBehind, err = audit.Behind(ctx, r.sides[0], r.sides[2])
+	return err
 }
 
 // slowLane is the lane from the first unit into the third.
@@ -75,21 +116,6 @@ func (r *run) unstall(ctx context.Context) {
 	if err := sandbox.Heal(context.WithoutCancel(ctx), r.cfg.Info, r.slowLane()); err != nil {
 		r.screen.line("  %v", err)
 	}
-}
-
-// moveOnStalled tries the second move of the round while the slow lane stands
-// still. It must not get anywhere: the third unit does not have what the first
-// one wrote of the keys. It tells whether the keys have gone on all the same.
-func (r *run) moveOnStalled(ctx context.Context, buckets string) (gone bool, err error) {
-	units := r.cfg.Info.Units
-	m, err := r.attempt(ctx, units[1].Code, units[2].Code, buckets)
-	if err != nil || m == nil {
-		return false, err
-	}
-	m.stalled = true
-	r.moves = append(r.moves, m)
-	r.report.SlowLaneBehind, err = audit.Behind(ctx, r.sides[0], r.sides[2])
-	return m.state == "done", err
 }
 
 // moveAllTheTime moves the same buckets round and round until the time given. A
