@@ -7,6 +7,8 @@ DEMO_SECONDS ?= 90
 DEMO_RATE ?= 150
 DEMO_BREAK ?=
 DEMO_WAN_RTT ?= 30ms
+DEMO_UNITS ?= 2
+DEMO_CELLS ?= 1
 DEMO_DIR ?= .atoll/demo
 DEMO_PORT_BASE ?= 7000
 DEMO_REPORT ?= demo-report.json
@@ -37,7 +39,8 @@ build: setup ## build bin/atoll
 .PHONY: demo
 demo: build ## two data centers, an order flow, two moves under load, a verdict
 	@bin/atoll sandbox demo --dir '$(DEMO_DIR)' --port-base '$(DEMO_PORT_BASE)' --seconds '$(DEMO_SECONDS)' \
-		--rate '$(DEMO_RATE)' --wan-rtt '$(DEMO_WAN_RTT)' --break '$(DEMO_BREAK)' --report '$(DEMO_REPORT)'
+		--rate '$(DEMO_RATE)' --wan-rtt '$(DEMO_WAN_RTT)' --units '$(DEMO_UNITS)' --cells '$(DEMO_CELLS)' \
+		--break '$(DEMO_BREAK)' --report '$(DEMO_REPORT)'
 
 .PHONY: demo-controls
 demo-controls: build ## every negative control five times: each must make the verdict fail

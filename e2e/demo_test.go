@@ -22,8 +22,12 @@ type report struct {
 	OwnerViolations int     `json:"owner_violations"`
 	GroupsChecked   int     `json:"groups_checked"`
 	TxKilled        int     `json:"tx_killed"`
+	SlowLane        string  `json:"slow_lane"`
+	SlowLaneBehind  int     `json:"slow_lane_behind"`
 	Moves           []struct {
 		State        string `json:"state"`
+		Reason       string `json:"reason"`
+		Stalled      bool   `json:"stalled"`
 		From         string `json:"from"`
 		To           string `json:"to"`
 		WritePauseMS struct {

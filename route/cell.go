@@ -15,6 +15,7 @@ type cells struct {
 	prefixes prefixes
 	codes    []string // by index of prefixes
 	weighted []weightedCell
+	readOnly []string // cells that the rule itself lets only read
 }
 
 type weightedCell struct {
@@ -41,6 +42,9 @@ func compileCells(u *unit, routes []space.CellRoute) (*cells, error) {
 		c.codes = append(c.codes, r.Code)
 		if access == space.NoAccess || r.AccessMode == space.NoAccess {
 			continue
+		}
+		if r.AccessMode == space.ReadOnly {
+			c.readOnly = append(c.readOnly, r.Code)
 		}
 		for _, key := range r.Allows {
 			c.allows[key] = r.Code

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/atoll-live/atoll/space"
 )
@@ -171,12 +172,20 @@ func (t *Table) UnitAccess(unit string) space.AccessMode {
 	return space.NoAccess
 }
 
-// CellAccess is the access mode of a cell; NoAccess for an unknown one.
-func (t *Table) CellAccess(unit, cell string) space.AccessMode {
+// CellAccess is the access mode of a cell for the requests of a rule, which may
+// close the cell to itself alone; NoAccess for an unknown cell.
+func (t *Table) CellAccess(rule, unit, cell string) space.AccessMode {
 	u := t.unit(unit)
 	if u == nil {
 		return space.NoAccess
 	}
 	mode, _ := u.cellAccess(cell)
+	if r := t.rules[rule]; r != nil && mode == space.ReadWrite {
+		for _, way := range r.routes {
+			if way.unit == u && slices.Contains(way.cells.readOnly, cell) {
+				return space.ReadOnly
+			}
+		}
+	}
 	return mode
 }

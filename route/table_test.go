@@ -182,10 +182,10 @@ func TestNoCellMayServe(t *testing.T) {
 	if got := table.UnitAccess("b"); got != space.ReadWrite {
 		t.Errorf("access of b: %s", got)
 	}
-	if got := table.UnitAccess("x") + table.CellAccess("b", "x") + table.CellAccess("x", "c0"); got != "NONENONENONE" {
+	if got := table.UnitAccess("x") + table.CellAccess("r", "b", "x") + table.CellAccess("r", "x", "c0"); got != "NONENONENONE" {
 		t.Errorf("access of unknown places: %s", got)
 	}
-	if got := table.CellAccess("b", "c0"); got != space.ReadWrite {
+	if got := table.CellAccess("r", "b", "c0"); got != space.ReadWrite {
 		t.Errorf("access of c0: %s", got)
 	}
 	if table.Modulo("r") != 100 || table.Modulo("x") != 0 || table.Center() != "a" {

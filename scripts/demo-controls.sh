@@ -15,12 +15,13 @@ bad=0
 control() {
 	name=$1
 	reasons=$2
+	units=${3:-2}
 	n=1
 	while [ "$n" -le "$runs" ]; do
 		status=0
 		: >"$report"
 		bin/atoll sandbox demo --dir "$dir" --port-base "$base" --seconds "$seconds" --rate "$rate" \
-			--break "$name" --report "$report" >/dev/null 2>&1 || status=$?
+			--units "$units" --break "$name" --report "$report" >/dev/null 2>&1 || status=$?
 		reason=$(sed -n 's/^  "reason": "\(.*\)",$/\1/p' "$report")
 		if [ "$status" = 1 ] && printf '%s' "$reason" | grep -Eq "$reasons"; then
 			printf '%-13s run %d  fails as it must: %s\n' "$name" "$n" "$reason"
@@ -37,6 +38,7 @@ control no-barrier 'stale reads|orders lost'
 control drop-row '1 rows different'
 control no-route 'stale reads|refused'
 control no-loop-guard 'rows came back'
+control no-in-band 'was done while lane' 3
 
 [ "$bad" = 0 ] || {
 	echo "demo-controls: $bad runs were not caught" >&2

@@ -146,7 +146,7 @@ func (x *exchange) judge() *refusal {
 func (x *exchange) judgeAccess() *refusal {
 	mode, what := x.view.UnitAccess(x.d.Unit), fmt.Sprintf("unit %q", x.d.Unit)
 	if mode == space.ReadWrite && x.d.Cell != "" {
-		mode, what = x.view.CellAccess(x.d.Unit, x.d.Cell), fmt.Sprintf("cell %q of unit %q", x.d.Cell, x.d.Unit)
+		mode, what = x.view.CellAccess(x.d.Rule, x.d.Unit, x.d.Cell), fmt.Sprintf("cell %q of unit %q", x.d.Cell, x.d.Unit)
 	}
 	switch {
 	case mode == space.NoAccess || x.d.Action == route.Reject:

@@ -116,6 +116,31 @@ func TestAccessMode(t *testing.T) {
 	}
 }
 
+// A cell that its unit, or the rule alone, lets only read takes no writes; one
+// without access gets nobody, and here there is no other cell with a weight.
+func TestAccessModeOfACell(t *testing.T) {
+	b1 := app(t, "b1", nil)
+	for name, tt := range map[string]struct {
+		set  func(*space.Space, space.AccessMode)
+		want map[space.AccessMode][2]int
+	}{
+		"of the unit": {func(d *space.Space, m space.AccessMode) { d.Spec.Units[1].Cells[0].AccessMode = m },
+			map[space.AccessMode][2]int{space.ReadWrite: {200, 200}, space.ReadOnly: {200, 503}, space.NoAccess: {503, 503}}},
+		"of the rule": {func(d *space.Space, m space.AccessMode) { d.Spec.UnitRules[0].Units[1].Cells[0].AccessMode = m },
+			map[space.AccessMode][2]int{"": {200, 200}, space.ReadOnly: {200, 503}, space.NoAccess: {503, 503}}},
+	} {
+		for mode, want := range tt.want {
+			g, url := start(t, Config{Unit: "unit-b", Backends: map[string]string{"b1": b1}})
+			g.must(t, snapshot(1, document(func(d *space.Space) { tt.set(d, mode) })))
+			for i, method := range []string{"GET", "POST"} {
+				if got := do(t, method, url+"/order?user=bob", "", nil); got.status != want[i] {
+					t.Errorf("%s %s, %s: %d, want %d: %s", name, mode, method, got.status, want[i], got.body)
+				}
+			}
+		}
+	}
+}
+
 func TestClientsCannotSetLiveHeaders(t *testing.T) {
 	p := startPair(t, app(t, "a", nil), app(t, "b", nil))
 	p.install(t, snapshot(7, document()))

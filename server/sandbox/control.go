@@ -12,24 +12,42 @@ import (
 	"time"
 )
 
-// Cut stalls all links of a site to the other sites.
-func Cut(ctx context.Context, info *Info, site string) error { return relay(ctx, info, "cut", site) }
+// Cut stalls all links of a site to the other sites, or the one by which a lane,
+// such as "unit-a>unit-c", comes.
+func Cut(ctx context.Context, info *Info, what string) error { return relay(ctx, info, "cut", what) }
 
-// Heal lets the links of a site go on.
-func Heal(ctx context.Context, info *Info, site string) error { return relay(ctx, info, "heal", site) }
+// Heal lets the links of a site, or of a lane, go on.
+func Heal(ctx context.Context, info *Info, what string) error { return relay(ctx, info, "heal", what) }
 
-// relay orders the WAN relay. A site it does not know is an InvalidError.
-func relay(ctx context.Context, info *Info, order, site string) error {
+// linksOf says it as the relay wants to hear it.
+func linksOf(info *Info, what string) (url.Values, error) {
+	from, to, lane := strings.Cut(what, ">")
+	if !lane {
+		return url.Values{"unit": {what}}, nil
+	}
+	if from == to || info.Unit(from) == nil || info.Unit(to) == nil {
+		return nil, invalid("there is no lane %s: want two units of %s, as `atoll lanes` shows them", what,
+			names(info.Units, func(u UnitInfo) string { return u.Code }))
+	}
+	return url.Values{"link": {laneLink(to, from)}}, nil
+}
+
+// relay orders the WAN relay. A site or lane it does not know is an InvalidError.
+func relay(ctx context.Context, info *Info, order, what string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, info.WAN.Status+"/"+order+"?unit="+url.QueryEscape(site), nil)
+	links, err := linksOf(info, what)
 	if err != nil {
-		return fmt.Errorf("%s %s: %w", order, site, err)
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, info.WAN.Status+"/"+order+"?"+links.Encode(), nil)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", order, what, err)
 	}
 	req.Close = true
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%s %s: the relay does not answer: %w", order, site, err)
+		return fmt.Errorf("%s %s: the relay does not answer: %w", order, what, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode == http.StatusNoContent {
@@ -37,9 +55,9 @@ func relay(ctx context.Context, info *Info, order, site string) error {
 	}
 	text, _ := io.ReadAll(io.LimitReader(res.Body, 500))
 	if res.StatusCode == http.StatusNotFound || res.StatusCode == http.StatusBadRequest {
-		return invalid("%s %s: %s", order, site, strings.TrimSpace(string(text)))
+		return invalid("%s %s: %s", order, what, strings.TrimSpace(string(text)))
 	}
-	return fmt.Errorf("%s %s: the relay answers %s: %s", order, site, res.Status, text)
+	return fmt.Errorf("%s %s: the relay answers %s: %s", order, what, res.Status, text)
 }
 
 // DropRow is the negative control drop-row: it deletes one row that a lane

@@ -27,10 +27,46 @@ type Info struct {
 	Host       string        `json:"host"`
 	Console    []string      `json:"console"`
 	Units      []UnitInfo    `json:"units"`
+	Others     []SpaceInfo   `json:"others,omitempty"` // further spaces; what stands above is the first
 	Processes  []ProcessInfo `json:"processes"`
 	Supervisor int           `json:"supervisor"` // pid
 	WAN        WANInfo       `json:"wan"`
 	Break      string        `json:"break,omitempty"`
+}
+
+// SpaceInfo is a space and its ways in.
+type SpaceInfo struct {
+	Space string     `json:"space"`
+	Rule  string     `json:"rule"`
+	Host  string     `json:"host"`
+	Units []UnitInfo `json:"units"`
+}
+
+// add takes a space in; the first one stands at the top.
+func (i *Info) add(s SpaceInfo) {
+	if i.Space == "" {
+		i.Space, i.Rule, i.Host, i.Units = s.Space, s.Rule, s.Host, s.Units
+		return
+	}
+	i.Others = append(i.Others, s)
+}
+
+// Spaces are all of them.
+func (i *Info) Spaces() []SpaceInfo {
+	return append([]SpaceInfo{{i.Space, i.Rule, i.Host, i.Units}}, i.Others...)
+}
+
+// Of is the sandbox as one of its spaces has it: the parts that are a space's own
+// are those of that space. A space that it does not have is an InvalidError.
+func (i *Info) Of(space string) (*Info, error) {
+	for _, s := range i.Spaces() {
+		if s.Space == space {
+			of := *i
+			of.Space, of.Rule, of.Host, of.Units, of.Others = s.Space, s.Rule, s.Host, s.Units, nil
+			return &of, nil
+		}
+	}
+	return nil, invalid("the sandbox has no space %s: it has %s", space, names(i.Spaces(), func(s SpaceInfo) string { return s.Space }))
 }
 
 // UnitInfo is one site.
@@ -38,10 +74,18 @@ type UnitInfo struct {
 	Code     string     `json:"code"`
 	Type     string     `json:"type"` // CENTER or UNIT
 	Gateway  string     `json:"gateway"`
-	App      string     `json:"app"`
+	App      string     `json:"app"` // of the first cell
+	Cells    []CellInfo `json:"cells"`
 	DBProxy  ServerInfo `json:"dbproxy"`
 	Database ServerInfo `json:"database"` // the server itself, with all rights
 	Redis    RedisInfo  `json:"redis"`
+}
+
+// CellInfo is one cell of a site.
+type CellInfo struct {
+	Code    string `json:"code"`
+	URL     string `json:"url"`     // of the application
+	Process string `json:"process"` // name of the application's process
 }
 
 // ServerInfo is how to reach a server that speaks MySQL's protocol.

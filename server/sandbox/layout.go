@@ -39,6 +39,8 @@ type Layout struct {
 	Ports     []Port
 	WAN       wan.Config
 	Info      Info
+
+	sites []*site
 }
 
 // File is written before anything starts.
@@ -62,12 +64,15 @@ type Port struct {
 	Owner  string
 }
 
-// The names of sites.
+// The names of sites. The first unit is the center.
 const (
 	UnitA   = "unit-a"
 	UnitB   = "unit-b"
+	UnitC   = "unit-c"
 	Witness = "witness"
 )
+
+var unitCodes = [UnitsMax]string{UnitA, UnitB, UnitC}
 
 // Places of ports within the block of a sandbox and within that of a unit.
 const (
@@ -89,20 +94,8 @@ const (
 	portMariaDB
 	portRedis
 	portRedisCenter
-	portLinks // relay links whose clients stand in the unit, up to the end of its block
+	portOthers // relay links whose clients stand in the unit, and what a unit has not always; up to the end of its block
 )
-
-// site is a unit while the layout is being made.
-type site struct {
-	code   string
-	center bool
-	number int // from 0
-	base   int
-	links  int
-	dir    string
-}
-
-func (s *site) addr(port int) string { return loopback(s.base + port) }
 
 func loopback(port int) string { return "127.0.0.1:" + strconv.Itoa(port) }
 
@@ -112,7 +105,6 @@ type plan struct {
 	programs Programs
 	secrets  Secrets
 	root     bool // mariadbd wants to be told that it may serve root
-	sites    []*site
 }
 
 // NewLayout computes the sandbox. It reads and writes nothing; asRoot says
@@ -126,11 +118,10 @@ func NewLayout(o Options, programs Programs, secrets Secrets, asRoot bool) (*Lay
 		return nil, err
 	}
 	p := &plan{Layout: Layout{Options: o}, programs: programs, secrets: secrets, root: asRoot}
-	for i, code := range []string{UnitA, UnitB} {
-		p.sites = append(p.sites, &site{code: code, center: i == 0, number: i,
-			base: o.PortBase + portUnits + i*portsPer, dir: filepath.Join(o.Dir, code)})
+	for n := range o.Units {
+		p.sites = append(p.sites, p.newSite(n))
 	}
-	p.Info = Info{Dir: o.Dir, Space: SpaceCode, Rule: RuleID, Host: Host, Break: o.Break,
+	p.Info = Info{Dir: o.Dir, Break: o.Break,
 		Console: []string{p.consoleURL()},
 		WAN:     WANInfo{Status: "http://" + p.addr(portWAN), RTTMs: p.rtt().Milliseconds()}}
 	p.file("secrets.json", jsonText(secrets))
@@ -141,8 +132,8 @@ func NewLayout(o Options, programs Programs, secrets Secrets, asRoot bool) (*Lay
 	p.consoles()
 	p.planes()
 	p.relay()
-	for _, s := range p.sites {
-		p.Info.Units = append(p.Info.Units, p.unitInfo(s))
+	for n := range p.spaces() {
+		p.Info.add(p.spaceInfo(n))
 	}
 	return &p.Layout, nil
 }
@@ -173,11 +164,7 @@ func jsonText(v any) string {
 }
 
 // process is a child of the atoll program that serves /ready at status.
-func (p *plan) process(kind, unit, status string, args ...string) supervise.Process {
-	name := kind + "@" + unit
-	if unit == "" {
-		name = kind
-	}
+func (p *plan) process(name, kind, unit, status string, args ...string) supervise.Process {
 	return supervise.Process{
 		Name: name, Kind: kind, Unit: unit, Path: p.programs.Atoll, Args: args,
 		Log: p.path("log/" + name + ".log"), Ready: supervise.Probe{URL: "http://" + status + "/ready"},
@@ -188,8 +175,7 @@ func (p *plan) process(kind, unit, status string, args ...string) supervise.Proc
 // dial. Each client process has links of its own, so that one can be cut alone.
 func (p *plan) link(s *site, client, server, to, target string) string {
 	name := client + ">" + server
-	addr := p.listen(s.base+portLinks+s.links, "wan link "+name)
-	s.links++
+	addr := p.listen(s.next(), "wan link "+name)
 	p.WAN.Links = append(p.WAN.Links, wan.Link{Name: name, From: s.code, To: to, Listen: addr, Target: target})
 	return addr
 }
@@ -209,24 +195,39 @@ func (p *plan) relay() {
 	status := p.listen(p.Options.PortBase+portWAN, "wan")
 	p.WAN.Status, p.WAN.RTTMs = status, p.rtt().Milliseconds()
 	config := p.file("wan.json", jsonText(p.WAN))
-	relay := p.process("wan", "", status, "wan", "--config", config)
+	relay := p.process("wan", "wan", "", status, "wan", "--config", config)
 	p.Servers = append([]supervise.Process{relay}, p.Servers...)
 }
 
-func (p *plan) unitInfo(s *site) UnitInfo {
-	kind := "UNIT"
+// spaceInfo is the part of Info that is about one space.
+func (p *plan) spaceInfo(n int) SpaceInfo {
+	sp := &shopSpaces[n]
+	info := SpaceInfo{Space: sp.code, Rule: sp.rule, Host: sp.host}
+	for _, s := range p.sites {
+		info.Units = append(info.Units, p.unitInfo(s.stands[n]))
+	}
+	return info
+}
+
+func (p *plan) unitInfo(t *stand) UnitInfo {
+	s, kind := t.site, "UNIT"
 	if s.center {
 		kind = "CENTER"
 	}
 	server := func(port int, user, password string) ServerInfo {
-		return ServerInfo{Host: "127.0.0.1", Port: s.base + port, User: user, Password: password, Database: databaseName}
+		return ServerInfo{Host: "127.0.0.1", Port: port, User: user, Password: password, Database: t.space.code}
+	}
+	var cells []CellInfo
+	for _, a := range t.apps {
+		cells = append(cells, CellInfo{Code: a.cell, URL: "http://" + loopback(a.port), Process: a.name})
 	}
 	return UnitInfo{
 		Code: s.code, Type: kind,
-		Gateway:  "http://" + s.addr(portGateway),
-		App:      "http://" + s.addr(portApp),
-		DBProxy:  server(portProxy, proxyUser, p.secrets.Proxy),
-		Database: server(portMariaDB, databaseUser, p.secrets.Database),
+		Gateway:  "http://" + loopback(t.gateway),
+		App:      cells[0].URL,
+		Cells:    cells,
+		DBProxy:  server(t.proxy, proxyUser, p.secrets.Proxy),
+		Database: server(s.base+portMariaDB, databaseUser, p.secrets.Database),
 		Redis:    RedisInfo{Unit: s.addr(portRedis), Center: p.redisCenter(s)},
 	}
 }

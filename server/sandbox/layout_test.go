@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/atoll-live/atoll/server/sandbox/wan"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -65,8 +67,18 @@ func (l *Layout) text() string {
 }
 
 func TestNewLayout_Golden(t *testing.T) {
-	got := testLayout(t, Options{PortBase: 7200}).text()
-	const file = "testdata/layout.txt"
+	for file, o := range map[string]Options{
+		"testdata/layout.txt":     {PortBase: 7200},
+		"testdata/mesh.txt":       {PortBase: 7200, Units: 3, Cells: 2},
+		"testdata/one-region.txt": {PortBase: 7200, Units: 1, Cells: 2},
+		"testdata/spaces.txt":     {PortBase: 7200, Spaces: 2},
+	} {
+		t.Run(file, func(t *testing.T) { golden(t, file, testLayout(t, o).text()) })
+	}
+}
+
+func golden(t *testing.T, file, got string) {
+	t.Helper()
 	if *rewrite {
 		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
@@ -82,22 +94,47 @@ func TestNewLayout_Golden(t *testing.T) {
 }
 
 func TestNewLayout_PortsStayInTheirBlock(t *testing.T) {
-	for _, control := range append(Breaks(), BreakNone) {
+	for _, o := range everyShape() {
 		seen := map[int]string{}
 		for _, base := range []int{7200, 7300} {
-			l := testLayout(t, Options{PortBase: base, Break: control})
+			o.PortBase = base
+			l := testLayout(t, o)
 			for _, p := range l.Ports {
 				if p.Number < base || p.Number >= base+PortsPerSandbox {
-					t.Errorf("%q: %s has port %d outside of %d–%d", control, p.Owner, p.Number, base, base+PortsPerSandbox-1)
+					t.Errorf("%+v: %s has port %d outside of %d–%d", o, p.Owner, p.Number, base, base+PortsPerSandbox-1)
 				}
 				if other := seen[p.Number]; other != "" {
-					t.Errorf("%q: %s and %s both have port %d", control, p.Owner, other, p.Number)
+					t.Errorf("%+v: %s and %s both have port %d", o, p.Owner, other, p.Number)
 				}
 				seen[p.Number] = p.Owner
 			}
 			assertNoOtherPorts(t, l)
 		}
 	}
+}
+
+// everyShape is every number of units and cells with every control that there
+// may be, for tests of what must hold in all.
+func everyShape() []Options {
+	var all []Options
+	for units := 1; units <= UnitsMax; units++ {
+		for cells := 1; cells <= CellsMax; cells++ {
+			for spaces := 1; spaces <= SpacesMax; spaces++ {
+				all = append(all, withControls(Options{Units: units, Cells: cells, Spaces: spaces})...)
+			}
+		}
+	}
+	return all
+}
+
+func withControls(o Options) []Options {
+	var all []Options
+	for _, o.Break = range append(Breaks(), BreakNone) {
+		if filled, err := o.WithDefaults(); err == nil && filled.Validate() == nil {
+			all = append(all, o)
+		}
+	}
+	return all
 }
 
 // assertNoOtherPorts finds ports in arguments that are in nobody's block.
@@ -123,11 +160,19 @@ func assertNoOtherPorts(t *testing.T, l *Layout) {
 // No process of a site knows an address in another site: all its ways there
 // are links of the relay.
 func TestNewLayout_EveryCrossSiteWayIsALink(t *testing.T) {
-	l := testLayout(t, Options{})
+	for _, o := range everyShape() {
+		if o.Break == BreakNone {
+			everyWayIsALink(t, testLayout(t, o))
+		}
+	}
+}
+
+func everyWayIsALink(t *testing.T, l *Layout) {
+	t.Helper()
 	site := map[int]string{} // port → site that listens there; a link counts for the site of its clients
 	for _, p := range l.Ports {
 		site[p.Number] = Witness
-		for i, code := range []string{UnitA, UnitB} {
+		for i, code := range unitCodes {
 			base := DefaultPortBase + portUnits + i*portsPer
 			if p.Number >= base && p.Number < base+portsPer {
 				site[p.Number] = code
@@ -164,9 +209,10 @@ func TestNewLayout_EveryCrossSiteWayIsALink(t *testing.T) {
 
 func TestNewLayout_Liars(t *testing.T) {
 	for control, want := range map[string]string{
-		BreakNone: "", BreakDropRow: "", BreakNoFence: "dbproxy@unit-a", BreakNoBarrier: "dbsync@unit-a dbsync@unit-b", BreakNoRoute: "gateway@unit-a gateway@unit-b",
+		BreakNone: "", BreakDropRow: "", BreakNoFence: "dbproxy@unit-a", BreakNoInBand: "dbsync@unit-c",
+		BreakNoBarrier: "dbsync@unit-a dbsync@unit-b dbsync@unit-c", BreakNoRoute: "gateway@unit-a gateway@unit-b gateway@unit-c",
 	} {
-		l := testLayout(t, Options{Break: control})
+		l := testLayout(t, Options{Break: control, Units: 3})
 		var lied []string
 		for _, p := range l.Consoles {
 			if p.Kind != "liar" {
@@ -188,14 +234,44 @@ func TestNewLayout_Liars(t *testing.T) {
 	}
 }
 
+// Each lane of the mesh has a link of its own, so that one can stand still and
+// its neighbours not; each unit has every bucket once.
+func TestNewLayout_FullMesh(t *testing.T) {
+	l := testLayout(t, Options{Units: 3})
+	for _, into := range unitCodes {
+		for _, from := range unitCodes {
+			found := slices.ContainsFunc(l.WAN.Links, func(k wan.Link) bool {
+				return k.Name == laneLink(into, from) && k.From == into && k.To == from
+			})
+			if found != (into != from) {
+				t.Errorf("lane %s>%s has a link: %v", from, into, found)
+			}
+		}
+	}
+	next := 0
+	for _, u := range l.space(l.Info.Spaces()[0]).Spec.UnitRules[0].Units {
+		if len(u.Ranges) != 1 || u.Ranges[0].From != next {
+			t.Errorf("%s has %v, want buckets from %d on", u.Code, u.Ranges, next)
+		}
+		next = u.Ranges[0].To
+	}
+	if next != Modulo {
+		t.Errorf("buckets from %d on have no owner", next)
+	}
+}
+
 func TestOptions_BadInput(t *testing.T) {
 	for name, tt := range map[string]struct {
 		o    Options
 		want string
 	}{
-		"three units":         {Options{Units: 3}, "--units 3 is not built yet"},
-		"four units":          {Options{Units: 4}, "--units 4: want 2"},
-		"two cells":           {Options{Cells: 2}, "--cells 2 is not built yet"},
+		"four units":          {Options{Units: 4}, "--units 4: want 1 to 3"},
+		"no unit":             {Options{Units: -1}, "--units -1: want 1 to 3"},
+		"three cells":         {Options{Cells: 3}, "--cells 3: want 1 to 2"},
+		"control of nothing":  {Options{Units: 1, Break: BreakNoFence}, "--break no-fence: a space of one unit"},
+		"three spaces":        {Options{Spaces: 3}, "--spaces 3: want 1 to 2"},
+		"all at once":         {Options{Units: 3, Cells: 2, Spaces: 2}, "--units 3 --cells 2 --spaces 2: a sandbox has ports for two of these"},
+		"no third unit":       {Options{Break: BreakNoInBand}, "--break no-in-band: it lies to a third unit, want --units 3"},
 		"three consoles":      {Options{Consoles: 3}, "--consoles 3 is not built yet"},
 		"two consoles":        {Options{Consoles: 2}, "--consoles 2: want 1"},
 		"low port":            {Options{PortBase: 80}, "--port-base 80: want 1024 to 65436"},
@@ -215,5 +291,74 @@ func TestOptions_BadInput(t *testing.T) {
 	}
 	if l := testLayout(t, Options{WANRTT: -1}); l.WAN.RTTMs != 0 {
 		t.Errorf("without a delay the round trip is %d ms", l.WAN.RTTMs)
+	}
+}
+
+func TestInfo_OfASpace(t *testing.T) {
+	info := testLayout(t, Options{Spaces: 2}).Info
+	first, err := info.Of(SpaceCode)
+	if err != nil || first.Rule != RuleID || first.Units[0].Gateway != info.Units[0].Gateway {
+		t.Errorf("the first space: %+v, %v", first, err)
+	}
+	second, err := info.Of("shop2")
+	if err != nil || second.Rule != "2003" || second.Host != "shop2.atoll.test" || second.Dir != info.Dir {
+		t.Fatalf("the second space: %+v, %v", second, err)
+	}
+	for i, u := range second.Units {
+		of := info.Units[i]
+		if u.Code != of.Code || u.Gateway == of.Gateway || u.App == of.App || u.DBProxy.Port == of.DBProxy.Port ||
+			u.Database.Port != of.Database.Port || u.Database.Database != "shop2" || u.DBProxy.Database != "shop2" {
+			t.Errorf("%s has %+v for the second space and %+v for the first", u.Code, u, of)
+		}
+	}
+	var wrong *InvalidError
+	if _, err := info.Of("none"); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "it has shop, shop2") {
+		t.Errorf("an unknown space: %v", err)
+	}
+}
+
+func TestLinksOf_SitesAndLanes(t *testing.T) {
+	info := testLayout(t, Options{Units: 3}).Info
+	for what, want := range map[string]string{
+		"unit-b": "unit=unit-b", "unit-a>unit-c": "link=dbsync%40unit-c%3Emariadb%40unit-a", "unit-c>unit-a": "link=dbsync%40unit-a%3Emariadb%40unit-c",
+	} {
+		if got, err := linksOf(&info, what); err != nil || got.Encode() != want {
+			t.Errorf("%s: %s, %v; want %s", what, got.Encode(), err, want)
+		}
+	}
+	var wrong *InvalidError
+	for _, what := range []string{"unit-a>", ">unit-a", "unit-a>unit-d", "unit-a>unit-a", "unit-a>unit-b>unit-c"} {
+		if _, err := linksOf(&info, what); !errors.As(err, &wrong) || !strings.Contains(err.Error(), "want two units of unit-a, unit-b, unit-c") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestAdopt_KeepsTheShapeOfADirectory(t *testing.T) {
+	made := Options{Dir: t.TempDir(), PortBase: 7200, Units: 3, Cells: 2}
+	text := strings.Replace(jsonText(made), `"spaces": 0,`, "", 1) // as a sandbox wrote them that knew of one space only
+	if err := os.WriteFile(filepath.Join(made.Dir, optionsFile), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tt := range map[string]struct {
+		change func(*Options)
+		fits   bool
+	}{
+		"the same":      {func(*Options) {}, true},
+		"other network": {func(o *Options) { o.WANRTT = time.Second }, true},
+		"fewer units":   {func(o *Options) { o.Units = 2 }, false},
+		"one cell":      {func(o *Options) { o.Cells = 1 }, false},
+		"another space": {func(o *Options) { o.Spaces = 2 }, false},
+	} {
+		o, err := made.WithDefaults()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tt.change(&o)
+		err = adopt(o)
+		var wrong *InvalidError
+		if (err == nil) != tt.fits || err != nil && (!errors.As(err, &wrong) || !strings.Contains(err.Error(), "made with --units 3 --cells 2 --spaces 1")) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

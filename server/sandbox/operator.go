@@ -29,7 +29,7 @@ type operator struct {
 	layout *Layout
 	hooks  Hooks
 	client *console.Client
-	epoch  int64
+	epochs map[string]int64 // space → that at which its documents were applied
 }
 
 func newOperator(r *runner) (*operator, error) {
@@ -37,16 +37,18 @@ func newOperator(r *runner) (*operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &operator{layout: r.layout, hooks: r.hooks, client: client}, nil
+	return &operator{layout: r.layout, hooks: r.hooks, client: client, epochs: map[string]int64{}}, nil
 }
 
 // before is done when the servers and the console run: tables in each unit,
 // then the documents. Planes that start later find them.
 func (o *operator) before(ctx context.Context) error {
 	o.hooks.progress("making the shop's tables in each unit")
-	for _, u := range o.layout.Info.Units {
-		if err := makeTables(ctx, u); err != nil {
-			return fmt.Errorf("make the shop's tables in %s: %w", u.Code, err)
+	for _, s := range o.layout.Info.Spaces() {
+		for _, u := range s.Units {
+			if err := makeTables(ctx, u); err != nil {
+				return fmt.Errorf("make the tables of %s in %s: %w", s.Space, u.Code, err)
+			}
 		}
 	}
 	o.hooks.progress("applying the shop's documents")
@@ -54,7 +56,7 @@ func (o *operator) before(ctx context.Context) error {
 }
 
 // after is done when the planes serve: it waits until all of them obey the
-// documents and both lanes run, and until the shop can sell in each unit.
+// documents and all lanes run, and until the shop can sell in each unit.
 func (o *operator) after(ctx context.Context) error {
 	o.hooks.progress("waiting for planes and lanes")
 	if err := o.until(ctx, "the planes", o.planes); err != nil {
@@ -104,7 +106,7 @@ func (o *operator) apply(ctx context.Context) error {
 			return fmt.Errorf("apply the shop's documents: %w", plainCall(err))
 		}
 		for _, a := range answer.Msg.GetApplied() {
-			o.epoch = max(o.epoch, a.GetEpoch())
+			o.epochs[a.GetSpace()] = max(o.epochs[a.GetSpace()], a.GetEpoch())
 		}
 	}
 	return nil
@@ -156,7 +158,7 @@ func (o *operator) until(ctx context.Context, what string, missing func(context.
 func (o *operator) planes(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	answer, err := o.client.Planes().List(ctx, connect.NewRequest(&atollv1.ListPlanesRequest{Space: SpaceCode}))
+	answer, err := o.client.Planes().List(ctx, connect.NewRequest(&atollv1.ListPlanesRequest{}))
 	if err != nil {
 		return "", err
 	}
@@ -172,11 +174,16 @@ func (o *operator) planes(ctx context.Context) (string, error) {
 				return p.Name + " " + text, nil
 			}
 			for _, l := range status.GetReport().GetLanes() {
-				lanes[l.GetName()] = l
+				lanes[l.GetName()+" of "+l.GetSpace()] = l
 			}
 		}
 	}
-	return o.lanes(lanes), nil
+	for _, s := range o.layout.Info.Spaces() {
+		if text := o.lanes(s, lanes); text != "" {
+			return text, nil
+		}
+	}
+	return "", nil
 }
 
 func (o *operator) obeys(p *atollv1.PlaneStatus) string {
@@ -186,24 +193,29 @@ func (o *operator) obeys(p *atollv1.PlaneStatus) string {
 	if !p.GetConnected() {
 		return "is not connected"
 	}
+	inForce := map[string]int64{}
 	for _, s := range p.GetReport().GetSpaces() {
-		if s.GetSpace() == SpaceCode && s.GetEpoch() > 0 && s.GetEpoch() >= o.epoch {
-			return ""
+		inForce[s.GetSpace()] = s.GetEpoch()
+	}
+	for _, s := range o.layout.Info.Spaces() {
+		if at := inForce[s.Space]; at > 0 && at >= o.epochs[s.Space] {
+			continue
 		}
+		if trouble := p.GetReport().GetTrouble(); trouble != "" {
+			return "has trouble: " + trouble
+		}
+		return fmt.Sprintf("has not put epoch %d of %s in force", o.epochs[s.Space], s.Space)
 	}
-	if trouble := p.GetReport().GetTrouble(); trouble != "" {
-		return "has trouble: " + trouble
-	}
-	return fmt.Sprintf("has not put epoch %d in force", o.epoch)
+	return ""
 }
 
-func (o *operator) lanes(heard map[string]*atollv1.LaneReport) string {
-	for _, from := range o.layout.Info.Units {
-		for _, to := range o.layout.Info.Units {
+func (o *operator) lanes(of SpaceInfo, heard map[string]*atollv1.LaneReport) string {
+	for _, from := range of.Units {
+		for _, to := range of.Units {
 			if from.Code == to.Code {
 				continue
 			}
-			name := from.Code + ">" + to.Code
+			name := from.Code + ">" + to.Code + " of " + of.Space
 			switch l := heard[name]; {
 			case l == nil:
 				return "lane " + name + " is not reported"
@@ -217,12 +229,21 @@ func (o *operator) lanes(heard map[string]*atollv1.LaneReport) string {
 	return ""
 }
 
-// products says in which unit the shop has nothing to sell yet. The center's
-// application puts its products in, and a lane takes them to the other unit.
+// products says in which unit a shop has nothing to sell yet. The center's
+// application puts its products in, and lanes take them to the other units.
 func (o *operator) products(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
-	for _, u := range o.layout.Info.Units {
+	for _, s := range o.layout.Info.Spaces() {
+		if text, err := productsOf(ctx, s); text != "" || err != nil {
+			return text, err
+		}
+	}
+	return "", nil
+}
+
+func productsOf(ctx context.Context, of SpaceInfo) (string, error) {
+	for _, u := range of.Units {
 		tables := []string{"products"}
 		if u.Type == string(space.Center) {
 			tables = append(tables, "stock")
@@ -233,7 +254,7 @@ func (o *operator) products(ctx context.Context) (string, error) {
 				return "", err
 			}
 			if n < len(shop.Products) {
-				return fmt.Sprintf("%s has %d of %d rows of %s", u.Code, n, len(shop.Products), table), nil
+				return fmt.Sprintf("%s has %d of %d rows of %s.%s", u.Code, n, len(shop.Products), of.Space, table), nil
 			}
 		}
 	}

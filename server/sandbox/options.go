@@ -19,6 +19,10 @@ const (
 	DefaultFenceDeadline = 400 * time.Millisecond
 	// PortsPerSandbox is how many ports from PortBase on belong to a sandbox.
 	PortsPerSandbox = 100
+	// The most that a sandbox has ports for.
+	UnitsMax  = 3
+	CellsMax  = 2 // in a unit
+	SpacesMax = 2
 )
 
 // Break names a negative control: a lie told to one kind of plane.
@@ -30,11 +34,12 @@ const (
 	BreakNoRoute   = "no-route"   // gateways keep everybody
 
 	BreakNoLoopGuard = "no-loop-guard" // lanes carry on what other lanes have written
+	BreakNoInBand    = "no-in-band"    // a third unit's lanes judge rows by the snapshot of the moment
 )
 
 // Breaks are the negative controls that there are.
 func Breaks() []string {
-	return []string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute, BreakNoLoopGuard}
+	return []string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute, BreakNoLoopGuard, BreakNoInBand}
 }
 
 // Options say which sandbox to run. The zero value, with defaults, is good.
@@ -43,6 +48,7 @@ type Options struct {
 	PortBase      int           `json:"portBase"`
 	Units         int           `json:"units"`
 	Cells         int           `json:"cells"`
+	Spaces        int           `json:"spaces"`
 	Consoles      int           `json:"consoles"`
 	WANRTT        time.Duration `json:"wanRTT"` // negative: none
 	FenceTTL      time.Duration `json:"fenceTTL"`
@@ -74,6 +80,7 @@ func (o Options) WithDefaults() (Options, error) {
 	setDefault(&o.PortBase, DefaultPortBase)
 	setDefault(&o.Units, 2)
 	setDefault(&o.Cells, 1)
+	setDefault(&o.Spaces, 1)
 	setDefault(&o.Consoles, 1)
 	setDefault(&o.WANRTT, wan.DefaultRTT)
 	setDefault(&o.FenceTTL, DefaultFenceTTL)
@@ -98,16 +105,16 @@ func (o Options) Validate() error {
 	switch {
 	case o.PortBase < 1024 || o.PortBase+PortsPerSandbox > 65536:
 		return invalid("--port-base %d: want 1024 to %d", o.PortBase, 65536-PortsPerSandbox)
-	case o.Units != 2 && o.Units != 3:
-		return invalid("--units %d: want 2", o.Units)
-	case o.Cells != 1 && o.Cells != 2:
-		return invalid("--cells %d: want 1", o.Cells)
+	case o.Units < 1 || o.Units > UnitsMax:
+		return invalid("--units %d: want 1 to %d", o.Units, UnitsMax)
+	case o.Cells < 1 || o.Cells > CellsMax:
+		return invalid("--cells %d: want 1 to %d", o.Cells, CellsMax)
+	case o.Spaces < 1 || o.Spaces > SpacesMax:
+		return invalid("--spaces %d: want 1 to %d", o.Spaces, SpacesMax)
+	case o.Spaces == SpacesMax && o.Cells == CellsMax && o.Units == UnitsMax:
+		return invalid("--units %d --cells %d --spaces %d: a sandbox has ports for two of these", o.Units, o.Cells, o.Spaces)
 	case o.Consoles != 1 && o.Consoles != 3:
 		return invalid("--consoles %d: want 1", o.Consoles)
-	case o.Units == 3:
-		return invalid("--units 3 is not built yet: leave it at 2")
-	case o.Cells == 2:
-		return invalid("--cells 2 is not built yet: leave it at 1")
 	case o.Consoles == 3:
 		return invalid("--consoles 3 is not built yet: leave it at 1")
 	case o.WANRTT > rttMax:
@@ -118,6 +125,10 @@ func (o Options) Validate() error {
 		return invalid("--fence-deadline %v: want less than --fence-ttl %v", o.FenceDeadline, o.FenceTTL)
 	case o.Break != BreakNone && !slices.Contains(Breaks(), o.Break):
 		return invalid("--break %s: want one of %s", o.Break, strings.Join(Breaks(), ", "))
+	case o.Break != BreakNone && o.Units < 2:
+		return invalid("--break %s: a space of one unit keeps none of these promises, want --units 2", o.Break)
+	case o.Break == BreakNoInBand && o.Units < 3:
+		return invalid("--break %s: it lies to a third unit, want --units 3", o.Break)
 	}
 	return nil
 }

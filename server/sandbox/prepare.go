@@ -113,7 +113,7 @@ func plain(err error) error {
 const optionsFile = "options.json"
 
 // adopt compares the options with those of the sandbox that made the
-// directory. Its documents name ports, so these stay.
+// directory. Its documents name ports, spaces, units and cells, so these stay.
 func adopt(o Options) error {
 	text, err := os.ReadFile(filepath.Join(o.Dir, optionsFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -126,8 +126,15 @@ func adopt(o Options) error {
 	if err := json.Unmarshal(text, &before); err != nil {
 		return fmt.Errorf("read the options of the sandbox in %s: %w", o.Dir, err)
 	}
+	if before, err = before.WithDefaults(); err != nil {
+		return err
+	}
 	if before.PortBase != o.PortBase {
 		return invalid("the sandbox in %s was made with --port-base %d: use that, add --fresh to begin anew, or choose another --dir", o.Dir, before.PortBase)
+	}
+	if before.Units != o.Units || before.Cells != o.Cells || before.Spaces != o.Spaces {
+		return invalid("the sandbox in %s was made with --units %d --cells %d --spaces %d: use these, add --fresh to begin anew, or choose another --dir",
+			o.Dir, before.Units, before.Cells, before.Spaces)
 	}
 	return nil
 }

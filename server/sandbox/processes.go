@@ -11,7 +11,6 @@ import (
 
 // Accounts of the sandbox.
 const (
-	databaseName = "shop"
 	databaseUser = "atoll"
 	proxyUser    = "shop"
 )
@@ -40,12 +39,15 @@ func (p *plan) mariadb(s *site) {
 	p.listen(port, name)
 	data := filepath.Join(s.dir, "mariadb")
 	p.Databases = append(p.Databases, Database{Unit: s.code, Dir: data, Tmp: filepath.Join(s.dir, "tmp"), Log: p.path("log/install@" + s.code + ".log")})
-	start := p.file(s.code+"/init.sql", fmt.Sprintf(`SET SESSION sql_log_bin = 0;
+	begin := fmt.Sprintf(`SET SESSION sql_log_bin = 0;
 CREATE USER IF NOT EXISTS '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
 ALTER USER '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
 GRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;
-CREATE DATABASE IF NOT EXISTS %[3]s CHARACTER SET utf8mb4;
-`, databaseUser, p.secrets.Database, databaseName))
+`, databaseUser, p.secrets.Database)
+	for _, sp := range p.spaces() {
+		begin += "CREATE DATABASE IF NOT EXISTS " + sp.code + " CHARACTER SET utf8mb4;\n"
+	}
+	start := p.file(s.code+"/init.sql", begin)
 	number := strconv.Itoa(s.number + 1)
 	args := []string{
 		"--no-defaults", "--datadir=" + data, "--tmpdir=" + filepath.Join(s.dir, "tmp"), "--socket=", "--pid-file=" + filepath.Join(s.dir, "mariadb.pid"), "--init-file=" + start,
@@ -100,69 +102,101 @@ func (p *plan) planes() {
 	var data, apps, doors []supervise.Process
 	for _, s := range p.sites {
 		console := p.link(s, s.code, "console", Witness, p.addr(portConsole))
-		data = append(data, p.dbproxy(s, console), p.dbsync(s, console))
-		apps = append(apps, p.app(s, console))
-		doors = append(doors, p.gateway(s, console))
+		for _, t := range s.stands {
+			data = append(data, p.dbproxy(t, console))
+		}
+		data = append(data, p.dbsync(s, console))
+		for _, t := range s.stands {
+			apps = append(apps, p.apps(t, console)...)
+			doors = append(doors, p.gateway(t, console))
+		}
 	}
 	p.Planes = [][]supervise.Process{data, apps, doors}
 }
 
 // plane has the flags that all planes have.
-func (p *plan) plane(s *site, kind, console string, status int, args ...string) supervise.Process {
-	name := kind + "@" + s.code
-	addr := p.listen(s.base+status, name+" status")
-	common := []string{kind, "--name", name, "--unit", s.code, "--console", p.liar(s, kind, console), "--status", addr,
-		"--data", filepath.Join(s.dir, kind)}
-	return p.process(kind, s.code, addr, append(common, args...)...)
+func (p *plan) plane(s *site, kind, name, data, console string, status int, args ...string) supervise.Process {
+	addr := p.listen(status, name+" status")
+	common := []string{kind, "--name", name, "--unit", s.code, "--console", p.liar(s, kind, name, console), "--status", addr, "--data", data}
+	return p.process(name, kind, s.code, addr, append(common, args...)...)
 }
 
 // reach gives a process its ways to the other units' databases.
-func (p *plan) reach(s *site, kind string) []string {
+func (p *plan) reach(s *site, kind, name string) []string {
 	var args []string
 	for _, o := range p.others(s) {
-		addr := p.link(s, kind+"@"+s.code, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
+		addr := p.link(s, name, "mariadb@"+o.code, o.code, o.addr(portMariaDB))
 		if kind == "dbsync" {
-			addr = p.binlogLiar(s, addr)
+			addr = p.binlogLiar(s, o, addr)
 		}
 		args = append(args, "--reach", o.code+"="+addr)
 	}
 	return args
 }
 
-func (p *plan) dbproxy(s *site, console string) supervise.Process {
-	listen := p.listen(s.base+portProxy, "dbproxy@"+s.code)
-	args := append([]string{"--listen", listen, "--user", proxyUser, "--password-file", p.path("proxy.pw")}, p.reach(s, "dbproxy")...)
-	return p.plane(s, "dbproxy", console, portProxyStatus, args...)
+func (p *plan) dbproxy(t *stand, console string) supervise.Process {
+	name := t.name("dbproxy", t.site.code)
+	args := []string{"--listen", p.listen(t.proxy, name), "--user", proxyUser, "--password-file", p.path("proxy.pw")}
+	if t.space.suffix != "" {
+		args = append(args, "--space", t.space.code, "--database", t.space.code)
+	}
+	args = append(args, p.reach(t.site, "dbproxy", name)...)
+	return p.plane(t.site, "dbproxy", name, t.dir("dbproxy"), console, t.proxyStatus, args...)
 }
 
 func (p *plan) dbsync(s *site, console string) supervise.Process {
-	return p.plane(s, "dbsync", console, portSyncStatus, p.reach(s, "dbsync")...)
+	name := "dbsync@" + s.code
+	return p.plane(s, "dbsync", name, filepath.Join(s.dir, "dbsync"), console, s.base+portSyncStatus, p.reach(s, "dbsync", name)...)
 }
 
-func (p *plan) app(s *site, console string) supervise.Process {
-	listen := p.listen(s.base+portApp, "app@"+s.code)
-	return p.plane(s, "app", console, portAppStatus, "--listen", listen,
-		"--dbproxy", s.addr(portProxy), "--user", proxyUser, "--password-file", p.path("proxy.pw"), "--database", databaseName)
-}
-
-func (p *plan) gateway(s *site, console string) supervise.Process {
-	listen := p.listen(s.base+portGateway, "gateway@"+s.code)
-	args := []string{"--listen", listen, "--backend", "http://" + s.addr(portApp), "--hop-secret-file", p.path("hop.secret")}
-	for _, o := range p.others(s) {
-		peer := p.link(s, "gateway@"+s.code, "gateway@"+o.code, o.code, o.addr(portGateway))
-		args = append(args, "--peer", o.code+"=http://"+peer, "--endpoint", o.code+"=http://"+o.addr(portGateway))
+// apps are a space's applications in a site, one in each cell.
+func (p *plan) apps(t *stand, console string) []supervise.Process {
+	var all []supervise.Process
+	for _, a := range t.apps {
+		args := []string{"--listen", p.listen(a.port, a.name), "--dbproxy", loopback(t.proxy), "--user", proxyUser,
+			"--password-file", p.path("proxy.pw"), "--database", t.space.code}
+		if t.space.suffix != "" {
+			args = append(args, "--space", t.space.code)
+		}
+		dir := t.dir("app")
+		if len(t.apps) > 1 {
+			args, dir = append(args, "--cell", a.cell), t.dir(a.cell+"-app")
+		}
+		all = append(all, p.plane(t.site, "app", a.name, dir, console, a.status, args...))
 	}
-	return p.plane(s, "gateway", console, portGatewayStatus, args...)
+	return all
+}
+
+func (p *plan) gateway(t *stand, console string) supervise.Process {
+	name := t.name("gateway", t.site.code)
+	args := []string{"--listen", p.listen(t.gateway, name)}
+	for _, a := range t.apps {
+		backend := "http://" + loopback(a.port)
+		if len(t.apps) > 1 {
+			backend = a.cell + "=" + backend
+		}
+		args = append(args, "--backend", backend)
+	}
+	args = append(args, "--hop-secret-file", p.path("hop.secret"))
+	for _, o := range p.others(t.site) {
+		other := t.in(o)
+		peer := p.link(t.site, name, other.name("gateway", o.code), o.code, loopback(other.gateway))
+		args = append(args, "--peer", o.code+"=http://"+peer, "--endpoint", o.code+"=http://"+loopback(other.gateway))
+	}
+	return p.plane(t.site, "gateway", name, t.dir("gateway"), console, t.gatewayStatus, args...)
 }
 
 // liars says which planes are lied to under each negative control. no-fence
-// needs one proxy that goes on writing; a lane or a door can lead either way.
-func liars(control, kind string, center bool) bool {
+// needs one proxy that goes on writing; a lane or a door can lead either way;
+// no-in-band is about what a third unit knows of a move.
+func liars(control, kind string, s *site) bool {
 	switch control {
 	case BreakNoFence:
-		return kind == "dbproxy" && center
+		return kind == "dbproxy" && s.center
 	case BreakNoBarrier:
 		return kind == "dbsync"
+	case BreakNoInBand:
+		return kind == "dbsync" && s.code == UnitC
 	case BreakNoRoute:
 		return kind == "gateway"
 	default:
@@ -172,29 +206,33 @@ func liars(control, kind string, center bool) bool {
 
 // liar gives the console's URL as a plane shall use it: that of the relayed
 // link, or of a liar that stands between the plane and the link.
-func (p *plan) liar(s *site, kind, console string) string {
+func (p *plan) liar(s *site, kind, name, console string) string {
 	url := "http://" + console
-	if !liars(p.Options.Break, kind, s.center) {
+	if name != kind+"@"+s.code || !liars(p.Options.Break, kind, s) { // one space is enough to lie about
 		return url
 	}
 	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
-	args := []string{"sandbox", "liar", "--break", p.Options.Break, "--plane", kind + "@" + s.code, "--unit", s.code,
+	args := []string{"sandbox", "liar", "--break", p.Options.Break, "--plane", name, "--unit", s.code,
 		"--listen", listen, "--console", url, "--wan", "http://" + p.addr(portWAN)}
 	for _, o := range p.others(s) {
 		args = append(args, "--lane-link", fmt.Sprintf("%s=%s", o.code, laneLink(s.code, o.code)))
 	}
-	p.Consoles = append(p.Consoles, p.process("liar", s.code, listen, args...))
+	p.Consoles = append(p.Consoles, p.process("liar@"+s.code, "liar", s.code, listen, args...))
 	return "http://" + listen
 }
 
 // binlogLiar gives the address of another unit's database as the lanes of a site
 // shall use it: the relayed link's, or that of a liar in front of it.
-func (p *plan) binlogLiar(s *site, addr string) string {
+func (p *plan) binlogLiar(s, of *site, addr string) string {
 	if p.Options.Break != BreakNoLoopGuard {
 		return addr
 	}
-	listen := p.listen(p.Options.PortBase+portLiar+s.number, "liar@"+s.code)
-	l := p.process("liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbsync@"+s.code, "--unit", s.code,
+	name, port := "liar@"+s.code, p.Options.PortBase+portLiar+s.number
+	if len(p.sites) > 2 { // one for each lane into the site
+		name, port = name+"<"+of.code, s.next()
+	}
+	listen := p.listen(port, name)
+	l := p.process(name, "liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbsync@"+s.code, "--unit", s.code,
 		"--listen", listen, "--source", addr)
 	l.Ready = supervise.Probe{TCP: listen}
 	p.Consoles = append(p.Consoles, l)

@@ -54,7 +54,8 @@ func (f *TrafficFlags) run(ctx context.Context, want demo.Config, out *Output) e
 // SandboxLoadCmd is the shop's traffic with the auditor, without moves.
 type SandboxLoadCmd struct {
 	TrafficFlags
-	Dir string `default:".atoll/sandbox" help:"Directory of the sandbox."`
+	Dir   string `default:".atoll/sandbox" help:"Directory of the sandbox."`
+	Space string `default:"shop" help:"Space whose shop they visit."`
 }
 
 // Run makes the traffic and judges it.
@@ -63,37 +64,64 @@ func (c *SandboxLoadCmd) Run(ctx context.Context, out *Output) error {
 		return err
 	}
 	info, err := sandbox.ReadInfo(c.Dir)
+	if err == nil {
+		info, err = info.Of(c.Space)
+	}
 	if err != nil {
 		return sandboxError(err)
 	}
 	return c.run(ctx, demo.Config{Info: info}, out)
 }
 
-// SandboxDemoCmd brings a sandbox up, runs load and two moves over it, judges,
-// and takes it down again.
+// SandboxDemoCmd brings a sandbox up, runs load and a round of moves over it,
+// judges, and takes it down again.
 type SandboxDemoCmd struct {
 	TrafficFlags
 	Dir      string        `default:".atoll/demo" help:"Directory of the sandbox; what a former demo left there is removed."`
 	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	Units    int           `default:"2" placeholder:"2" help:"Number of units, 2 or 3: users move from each to the next and back to the first."`
+	Cells    int           `default:"1" placeholder:"1" help:"Cells of each unit, 1 or 2."`
+	SlowLane bool          `help:"With three units: let the lane from the first into the third stand still over two moves."`
 	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
 	PauseMax time.Duration `default:"1s" help:"Write pause p99 at which the verdict is fail."`
-	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row, no-route or no-loop-guard."`
+	Break    string        `help:"Negative control: no-fence, no-barrier, drop-row, no-route, no-loop-guard or no-in-band."`
 	Keep     bool          `help:"Leave the sandbox running."`
 }
 
-// demoSecondsMin leaves room for two moves with the canaries around them.
-const demoSecondsMin = 20
+// The least seconds of a demo: room for each move with the canaries around it,
+// and for one that is tried in vain.
+const (
+	secondsPerMove = 10
+	secondsInVain  = 10
+)
+
+func (c *SandboxDemoCmd) validate() error {
+	if err := c.TrafficFlags.validate(); err != nil {
+		return err
+	}
+	least := secondsPerMove * c.Units
+	if c.SlowLane {
+		least += secondsInVain
+	}
+	switch {
+	case c.Units < 2 || c.Units > sandbox.UnitsMax:
+		return usageError(fmt.Errorf("--units %d: want 2 to %d, so that there is a unit to move to", c.Units, sandbox.UnitsMax))
+	case c.SlowLane && c.Units < 3:
+		return usageError(errors.New("--slow-lane and --break no-in-band are about the lane into a third unit: want --units 3"))
+	case c.Seconds < least:
+		return usageError(fmt.Errorf("--seconds %d: want at least %d, so that the moves fit in", c.Seconds, least))
+	}
+	return nil
+}
 
 // Run is the main job from end to end.
 func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
+	c.SlowLane = c.SlowLane || c.Break == sandbox.BreakNoInBand // the lie shows where a lane is late
 	if err := c.validate(); err != nil {
 		return err
 	}
-	if c.Seconds < demoSecondsMin {
-		return usageError(fmt.Errorf("--seconds %d: want at least %d, so that two moves fit in", c.Seconds, demoSecondsMin))
-	}
 	up := SandboxUpCmd{
-		Dir: c.Dir, PortBase: c.PortBase, Units: 2, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
+		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: c.Cells, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
 		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true, Break: c.Break,
 	}
 	info, err := bringUp(ctx, up.options(), out)
@@ -103,7 +131,7 @@ func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
 	if !c.Keep {
 		defer func() { err = errors.Join(err, c.down(ctx)) }()
 	}
-	return c.run(ctx, demo.Config{Info: info, Moves: true, PauseMax: c.PauseMax}, out)
+	return c.run(ctx, demo.Config{Info: info, Moves: true, SlowLane: c.SlowLane, PauseMax: c.PauseMax}, out)
 }
 
 // down stops the sandbox also when ctx has ended by Ctrl-C.
@@ -168,13 +196,14 @@ func (c *SandboxSoakCmd) Run(ctx context.Context, out *Output) (err error) {
 	return traffic.run(ctx, demo.Config{Info: info, InARow: c.Moves, Holders: holders, PauseMax: c.PauseMax}, out)
 }
 
-// SandboxChaosCmd brings a sandbox up, moves users there and back under load all
-// the time while processes are killed and stopped and links cut, judges, and
+// SandboxChaosCmd brings a sandbox up, moves users round under load all the
+// time while processes are killed and stopped and links cut, judges, and
 // takes it down again.
 type SandboxChaosCmd struct {
 	TrafficFlags
 	Dir      string        `default:".atoll/chaos" help:"Directory of the sandbox; what a former run left there is removed."`
 	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
+	Units    int           `default:"2" placeholder:"2" help:"Number of units, 2 or 3."`
 	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
 }
 
@@ -189,8 +218,11 @@ func (c *SandboxChaosCmd) Run(ctx context.Context, out *Output) (err error) {
 	if c.Seconds < chaosSecondsMin {
 		return usageError(fmt.Errorf("--seconds %d: want at least %d, so that some faults and a quiet end fit in", c.Seconds, chaosSecondsMin))
 	}
+	if c.Units < 2 || c.Units > sandbox.UnitsMax {
+		return usageError(fmt.Errorf("--units %d: want 2 to %d, so that there is a unit to move to", c.Units, sandbox.UnitsMax))
+	}
 	up := SandboxUpCmd{
-		Dir: c.Dir, PortBase: c.PortBase, Units: 2, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
+		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
 		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true,
 	}
 	info, err := bringUp(ctx, up.options(), out)

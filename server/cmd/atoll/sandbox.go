@@ -18,16 +18,16 @@ import (
 
 // SandboxCmd runs everything on one machine.
 type SandboxCmd struct {
-	Up   SandboxUpCmd   `cmd:"" help:"Start two sites, the console and the network between them; returns when all is ready."`
+	Up   SandboxUpCmd   `cmd:"" help:"Start the sites, the console and the network between them; returns when all is ready."`
 	Down SandboxDownCmd `cmd:"" help:"Stop a sandbox; its data stay."`
 	Info SandboxInfoCmd `cmd:"" help:"Show addresses, passwords and processes."`
-	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit both databases."`
-	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users there and back under load, judge, take it down."`
+	Load SandboxLoadCmd `cmd:"" help:"Let buyers come for a while, then audit all databases."`
+	Demo SandboxDemoCmd `cmd:"" help:"Bring a sandbox up, move users from unit to unit and back under load, judge, take it down."`
 
 	Soak  SandboxSoakCmd  `cmd:"" help:"The same with many moves in a row: where the time goes, and what the processes hold before and after."`
 	Chaos SandboxChaosCmd `cmd:"" help:"The same all the time, while processes are killed and stopped and links cut; judge what must hold all the same."`
-	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites."`
-	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit go on."`
+	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites, or a lane's."`
+	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit, or a lane's, go on."`
 	Liar  SandboxLiarCmd  `cmd:"" hidden:"" help:"Stand between a plane and the console, for a negative control."`
 }
 
@@ -47,8 +47,9 @@ func sandboxError(err error) error {
 type SandboxUpCmd struct {
 	Dir           string        `default:".atoll/sandbox" help:"Directory of the sandbox, made when it is not there."`
 	PortBase      int           `default:"7200" placeholder:"7200" help:"First of its 100 ports on 127.0.0.1."`
-	Units         int           `default:"2" placeholder:"2" help:"Number of units."`
-	Cells         int           `default:"1" placeholder:"1" help:"Cells of each unit."`
+	Units         int           `default:"2" placeholder:"2" help:"Number of units, 1 to 3; one unit is a ONE_REGION_LIVE space."`
+	Cells         int           `default:"1" placeholder:"1" help:"Cells of each unit, 1 or 2, each with an application of its own."`
+	Spaces        int           `default:"1" placeholder:"1" help:"Number of spaces, 1 or 2: shop and shop2, each with gateways, proxies, applications and a schema of its own."`
 	Consoles      int           `default:"1" placeholder:"1" help:"Number of consoles; one stands at the witness."`
 	WANRTT        time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
 	FenceTTL      time.Duration `name:"fence-ttl" default:"5s" help:"How long a proxy that hears no console goes on writing."`
@@ -63,7 +64,7 @@ type SandboxUpCmd struct {
 
 func (c *SandboxUpCmd) options() sandbox.Options {
 	o := sandbox.Options{
-		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: c.Cells, Consoles: c.Consoles, WANRTT: c.WANRTT,
+		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: c.Cells, Spaces: c.Spaces, Consoles: c.Consoles, WANRTT: c.WANRTT,
 		FenceTTL: c.FenceTTL, FenceDeadline: c.FenceDeadline, NoRestart: c.NoRestart, Fast: c.Fast, Fresh: c.Fresh, Break: c.Break,
 	}
 	if c.WANRTT == 0 {
@@ -108,7 +109,7 @@ func bringUp(ctx context.Context, o sandbox.Options, out *Output) (*sandbox.Info
 func sandboxArgs(o sandbox.Options) []string {
 	args := []string{"sandbox", "up", "--foreground", "--dir=" + o.Dir,
 		"--port-base=" + strconv.Itoa(o.PortBase), "--units=" + strconv.Itoa(o.Units),
-		"--cells=" + strconv.Itoa(o.Cells), "--consoles=" + strconv.Itoa(o.Consoles),
+		"--cells=" + strconv.Itoa(o.Cells), "--spaces=" + strconv.Itoa(o.Spaces), "--consoles=" + strconv.Itoa(o.Consoles),
 		"--wan-rtt=" + max(o.WANRTT, 0).String(), "--fence-ttl=" + o.FenceTTL.String(),
 		"--fence-deadline=" + o.FenceDeadline.String(), "--break=" + o.Break}
 	for flag, set := range map[string]bool{"--no-restart": o.NoRestart, "--fast": o.Fast, "--fresh": o.Fresh} {
@@ -149,8 +150,10 @@ func sandboxReady(w io.Writer, info *sandbox.Info) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(t, "ready in %s\n", info.Dir)
 	fmt.Fprintf(t, "console\t%s\n", strings.Join(info.Console, " "))
-	for _, u := range info.Units {
-		fmt.Fprintf(t, "%s\tgateway %s\tdbproxy %s:%d\t(Host: %s)\n", u.Code, u.Gateway, u.DBProxy.Host, u.DBProxy.Port, info.Host)
+	for _, s := range info.Spaces() {
+		for _, u := range s.Units {
+			fmt.Fprintf(t, "%s\tgateway %s\tdbproxy %s:%d\t(Host: %s)\n", u.Code, u.Gateway, u.DBProxy.Host, u.DBProxy.Port, s.Host)
+		}
 	}
 	fmt.Fprintf(t, "stop it with\tatoll sandbox down --dir %s\n", info.Dir)
 	return t.Flush()
@@ -190,16 +193,13 @@ func sandboxTable(w io.Writer, info *sandbox.Info) error {
 	fmt.Fprintf(t, "console\t%s\n", strings.Join(info.Console, " "))
 	fmt.Fprintf(t, "host\t%s\n", info.Host)
 	fmt.Fprintf(t, "round trip\t%d ms\n", info.WAN.RTTMs)
-	for _, u := range info.Units {
-		fmt.Fprintf(t, "\n%s\t%s\n", u.Code, u.Type)
-		fmt.Fprintf(t, "  gateway\t%s\n  app\t%s\n", u.Gateway, u.App)
-		for _, s := range []struct {
-			name string
-			at   sandbox.ServerInfo
-		}{{"dbproxy", u.DBProxy}, {"database", u.Database}} {
-			fmt.Fprintf(t, "  %s\t%s:%d\tuser %s\tpassword %s\tdatabase %s\n", s.name, s.at.Host, s.at.Port, s.at.User, s.at.Password, s.at.Database)
+	for i, s := range info.Spaces() {
+		if i > 0 {
+			fmt.Fprintf(t, "\nspace\t%s\nhost\t%s\n", s.Space, s.Host)
 		}
-		fmt.Fprintf(t, "  redis\t%s\tcenter %s\n", u.Redis.Unit, u.Redis.Center)
+		for _, u := range s.Units {
+			unitTable(t, u)
+		}
 	}
 	fmt.Fprintf(t, "\nprocess\tpid\trestarts\tlog\nsupervisor\t%d\n", info.Supervisor)
 	for _, p := range info.Processes {
@@ -212,9 +212,24 @@ func sandboxTable(w io.Writer, info *sandbox.Info) error {
 	return t.Flush()
 }
 
+func unitTable(w io.Writer, u sandbox.UnitInfo) {
+	fmt.Fprintf(w, "\n%s\t%s\n", u.Code, u.Type)
+	fmt.Fprintf(w, "  gateway\t%s\n", u.Gateway)
+	for _, c := range u.Cells {
+		fmt.Fprintf(w, "  app\t%s\tcell %s\n", c.URL, c.Code)
+	}
+	for _, s := range []struct {
+		name string
+		at   sandbox.ServerInfo
+	}{{"dbproxy", u.DBProxy}, {"database", u.Database}} {
+		fmt.Fprintf(w, "  %s\t%s:%d\tuser %s\tpassword %s\tdatabase %s\n", s.name, s.at.Host, s.at.Port, s.at.User, s.at.Password, s.at.Database)
+	}
+	fmt.Fprintf(w, "  redis\t%s\tcenter %s\n", u.Redis.Unit, u.Redis.Center)
+}
+
 // SandboxCutCmd stalls links.
 type SandboxCutCmd struct {
-	Unit string `arg:"" help:"Unit, or witness for the console's site."`
+	Unit string `arg:"" help:"Unit, or witness for the console's site; or a lane: 'unit-a>unit-b'."`
 	Dir  string `default:".atoll/sandbox" help:"Directory of the sandbox."`
 }
 
@@ -229,7 +244,7 @@ func (c *SandboxCutCmd) Run(ctx context.Context, _ *Output) error {
 
 // SandboxHealCmd restores links.
 type SandboxHealCmd struct {
-	Unit string `arg:"" help:"Unit, or witness for the console's site."`
+	Unit string `arg:"" help:"Unit, or witness for the console's site; or a lane: 'unit-a>unit-b'."`
 	Dir  string `default:".atoll/sandbox" help:"Directory of the sandbox."`
 }
 

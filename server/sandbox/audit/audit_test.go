@@ -198,6 +198,15 @@ func testIdle(t *testing.T, sides []Side) {
 	if err == nil || !strings.Contains(err.Error(), "lane unit-") {
 		t.Errorf("a lane that is behind counts as idle: %v", err)
 	}
+	before, err := Behind(t.Context(), sides[0], sides[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	sides[0].order(t, 3000, "x2", "o7")
+	sides[0].order(t, 3001, "x2", "o8")
+	if after, err := Behind(t.Context(), sides[0], sides[1]); err != nil || after != before+2 {
+		t.Errorf("%d groups behind, and %d after two more: %v", before, after, err)
+	}
 }
 
 func TestPassed(t *testing.T) {

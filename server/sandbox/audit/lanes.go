@@ -49,6 +49,24 @@ func reached(ctx context.Context, target Side, lane, position string, limit time
 	}
 }
 
+// Behind is how many groups of a source's binlog the lane from there into a
+// target has not brought yet.
+func Behind(ctx context.Context, source, target Side) (int64, error) {
+	var position, at string
+	if err := source.DB.QueryRowContext(ctx, "SELECT @@gtid_binlog_pos").Scan(&position); err != nil {
+		return 0, fmt.Errorf("binlog position of %s: %w", source.Unit, err)
+	}
+	lane := source.Unit + ">" + target.Unit
+	if err := target.DB.QueryRowContext(ctx, "SELECT gtid FROM atoll.lane WHERE lane = ?", lane).Scan(&at); err != nil {
+		return 0, fmt.Errorf("checkpoint of lane %s: %w", lane, err)
+	}
+	behind, have := int64(0), sequences(at)
+	for domain, seq := range sequences(position) {
+		behind += max(int64(seq)-int64(have[domain]), 0)
+	}
+	return behind, nil
+}
+
 // passed tells whether MariaDB GTID position at is not before want: for each
 // domain of want, the sequence number is reached.
 func passed(at, want string) bool {

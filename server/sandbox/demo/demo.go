@@ -13,7 +13,6 @@ import (
 
 	"github.com/atoll-live/atoll/sdk/console"
 	"github.com/atoll-live/atoll/server/ids"
-	"github.com/atoll-live/atoll/server/pause"
 	"github.com/atoll-live/atoll/server/sandbox"
 	"github.com/atoll-live/atoll/server/sandbox/audit"
 	"github.com/atoll-live/atoll/server/sandbox/load"
@@ -26,11 +25,12 @@ type Config struct {
 	Rate     float64
 	Canaries int           // 20 when zero
 	PauseMax time.Duration // DefaultPause when zero
-	Moves    bool          // move a share of the buckets to the second unit and back
+	Moves    bool          // move a share of the buckets from unit to unit, back to the first at last
+	SlowLane bool          // with Moves and three units: the lane from the first into the third stands still over two moves
 	InARow   int           // so many moves there and back in a row, then the load ends; 0: as Moves says
 	Holders  int           // SQL writers that keep transactions open; 12 when zero, none when negative
 	Break    string        // the negative control at work, "" for none
-	Faults   bool          // move there and back all the time, and break something every few seconds
+	Faults   bool          // move round all the time, and break something every few seconds
 	WANRTT   time.Duration
 	Report   string // file to write, "" for none
 	Seed     uint64 // 0: a random one
@@ -39,12 +39,8 @@ type Config struct {
 	Log      *slog.Logger
 }
 
-// When the moves begin, as shares of the duration; the share of all buckets
-// that moves; how long the auditor waits for lanes and late rows.
+// How long the auditor waits for lanes and late rows.
 const (
-	firstMoveAt  = 0.25
-	secondMoveAt = 0.60
-	movePercent  = 30
 	lanePatience = 30 * time.Second
 	rowPatience  = 15 * time.Second
 	movePatience = 30 * time.Second // for a move that is under way when the load ends
@@ -76,6 +72,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if units := len(cfg.Info.Units); cfg.Moves && units < 2 || cfg.Faults && units < 2 || cfg.SlowLane && units < 3 {
+		return nil, fmt.Errorf("%d units are too few for these moves: bring up a sandbox with more of them", units)
+	}
 	r := &run{cfg: cfg, screen: newScreen(cfg.Out, cfg.Terminal)}
 	if err := r.prepare(ctx); err != nil {
 		return nil, err
@@ -89,7 +88,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	wanted := 0
 	if cfg.Moves {
-		wanted = 2
+		wanted = len(cfg.Info.Units)
 	}
 	wanted = max(wanted, cfg.InARow)
 	if cfg.Faults {
@@ -122,7 +121,7 @@ func (r *run) prepare(ctx context.Context) error {
 	return nil
 }
 
-// drive runs the load, and the two moves in its middle, until both are over.
+// drive runs the load, and the moves in its middle, until both are over.
 func (r *run) drive(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -178,7 +177,7 @@ func (r *run) drive(ctx context.Context) error {
 		case r.cfg.InARow > 0:
 			moveErr = r.moveInARow(ctx, r.cfg.InARow)
 		case r.cfg.Moves:
-			moveErr = r.moveThereAndBack(ctx, began)
+			moveErr = r.moveRound(ctx, began)
 		}
 	})
 	loadErr := r.load.Run(ctx)
@@ -195,63 +194,6 @@ func (r *run) drive(ctx context.Context) error {
 
 var errLoadOver = errors.New("the load is over")
 
-// moveThereAndBack moves a share of the buckets from the first unit to the
-// second, and the same buckets back later. A move that does not end well is
-// for the verdict, not an error of the run.
-func (r *run) moveThereAndBack(ctx context.Context, began time.Time) error {
-	a, b := r.cfg.Info.Units[0].Code, r.cfg.Info.Units[1].Code
-	if !sleepUntil(ctx, began.Add(share(r.cfg.Duration, firstMoveAt))) {
-		return nil
-	}
-	there, err := r.move(ctx, a, b, "")
-	if err != nil || there == nil {
-		return err
-	}
-	r.moves = append(r.moves, there)
-	if there.state != "done" || !sleepUntil(ctx, began.Add(share(r.cfg.Duration, secondMoveAt))) {
-		return nil
-	}
-	back, err := r.move(ctx, b, a, there.buckets)
-	if err != nil || back == nil {
-		return err
-	}
-	r.moves = append(r.moves, back)
-	return nil
-}
-
-// moveAllTheTime moves the same buckets there and back until the time given. A
-// move that aborted is tried again.
-func (r *run) moveAllTheTime(ctx context.Context, until time.Time) {
-	from, to, buckets := r.cfg.Info.Units[0].Code, r.cfg.Info.Units[1].Code, ""
-	for time.Now().Before(until) && ctx.Err() == nil {
-		m, err := r.move(ctx, from, to, buckets)
-		r.faults.saw("")
-		if err != nil { // a console that is away, or has just come back
-			r.screen.line("  %v", err)
-		}
-		if m != nil {
-			r.moves, buckets = append(r.moves, m), m.buckets
-			if m.state == "done" {
-				from, to = to, from
-			}
-		}
-		pause.For(ctx, time.Second)
-	}
-}
-
-func share(d time.Duration, of float64) time.Duration { return time.Duration(float64(d) * of) }
-
-func sleepUntil(ctx context.Context, at time.Time) bool {
-	t := time.NewTimer(time.Until(at))
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
-
 // audit fills the report from the ledger and the databases.
 func (r *run) audit(ctx context.Context) error {
 	ledger := r.load.Ledger()
@@ -264,7 +206,7 @@ func (r *run) audit(ctx context.Context) error {
 	if err := audit.Idle(ctx, r.sides, lanePatience); err != nil {
 		return err
 	}
-	r.screen.say("comparing every row of both databases, and both binlogs with the owners")
+	r.screen.say("comparing every row of all databases, and all binlogs with the owners")
 	findings, err := audit.Orders(ctx, ledger.Writes(), r.sides)
 	if err != nil {
 		return err

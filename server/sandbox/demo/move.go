@@ -23,17 +23,23 @@ type finished struct {
 	proto                                *atollv1.Move
 	moved                                func(key string) bool
 	hold, release                        time.Time // begin of HOLD, end of RELEASE
+	stalled                              bool      // it was tried while a lane that it needs stood still
 }
 
-// move runs one move to its end, with canaries writing around it. Buckets ""
-// means a share of all. It is nil when the run ended before it began; one that
-// is still under way when patience ends is for the verdict.
+// move runs one move to its end, with canaries writing around it.
 func (r *run) move(ctx context.Context, from, to, buckets string) (*finished, error) {
 	r.load.Canary(true)
 	defer r.load.Canary(false)
 	if !sleepUntil(ctx, time.Now().Add(canaryMargin)) {
 		return nil, nil
 	}
+	return r.attempt(ctx, from, to, buckets)
+}
+
+// attempt runs one move to its end. Buckets "" means a share of all. It is nil
+// when the run ended before it began; one that is still under way when patience
+// ends is for the verdict.
+func (r *run) attempt(ctx context.Context, from, to, buckets string) (*finished, error) {
 	req := &atollv1.MoveRequest{Space: r.cfg.Info.Space, Rule: r.cfg.Info.Rule, From: from, To: to, Buckets: buckets}
 	if buckets == "" {
 		req.Percent = movePercent
@@ -136,7 +142,7 @@ func (f *finished) delays(writes []load.Write) []load.Write {
 
 func (f *finished) report(writes []load.Write) MoveReport {
 	m := MoveReport{
-		ID: f.id, State: f.state, From: f.from, To: f.to, Buckets: f.buckets, Reason: f.reason,
+		ID: f.id, State: f.state, From: f.from, To: f.to, Buckets: f.buckets, Reason: f.reason, Stalled: f.stalled,
 		EpochBefore: f.proto.GetEpochBefore(), EpochAfter: f.proto.GetEpochAfter(), DurationMS: f.proto.GetDurationMs(),
 		WritePauseMS: load.Summary(load.Pauses(writes, f.moved, f.hold, f.release)),
 		PauseByWay:   map[load.Via]load.Pause{},

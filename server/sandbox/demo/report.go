@@ -33,7 +33,10 @@ type Report struct {
 
 	Moves []MoveReport `json:"moves"`
 
-	GroupsChecked int                `json:"groups_checked"` // groups of the two binlogs that first wrote a moved key
+	SlowLane       string `json:"slow_lane,omitempty"`        // stood still over two moves
+	SlowLaneBehind int64  `json:"slow_lane_behind,omitempty"` // groups of its source that it lacked when it went on
+
+	GroupsChecked int                `json:"groups_checked"` // groups of all binlogs that first wrote a moved key
 	RowsCompared  int                `json:"rows_compared"`
 	RowsParked    int                `json:"rows_parked"`
 	RowsReturned  int                `json:"rows_returned"` // of them: a lane had brought them to where the other found them
@@ -69,6 +72,7 @@ type MoveReport struct {
 	TxKilled     int64                   `json:"tx_killed"`
 	Phases       []PhaseMS               `json:"phases"`
 	Reason       string                  `json:"reason,omitempty"`
+	Stalled      bool                    `json:"stalled,omitempty"` // tried while the slow lane stood still: it must not be done
 }
 
 // PhaseMS is how long one phase took.
@@ -103,8 +107,12 @@ func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 	all.broken(r.WritesRefused > 0, "%d HTTP writes refused", r.WritesRefused)
 	all.broken(r.Unresolved > 0, "%d writes of unknown outcome", r.Unresolved)
 	all.broken(r.AckedShare < ackedMin, "acknowledged %.2f %% of the offered orders, less than %.0f %%", 100*r.AckedShare, 100*ackedMin)
-	all.broken(len(r.Moves) < movesWanted, "%d of %d moves ran", len(r.Moves), movesWanted)
+	ran := 0
 	for _, m := range r.Moves {
+		if m.Stalled {
+			continue
+		}
+		ran++
 		all.broken(m.State != "done", "the move %s → %s ended %s: %s", m.From, m.To, m.State, m.Reason)
 		all.broken(r.Soak == nil && m.WritePauseMS.P99 >= limit, "write pause p99 of the move %s → %s was %.0f ms, not below %.0f", m.From, m.To, m.WritePauseMS.P99, limit)
 		all.broken(m.State == "done" && m.WritePauseMS.N == 0, "no write of a moved key was measured in the move %s → %s", m.From, m.To)
@@ -112,12 +120,28 @@ func (r *Report) judge(movesWanted int, pauseMax time.Duration) {
 	if r.Soak != nil {
 		r.judgeSoak(&all, pauseMax)
 	}
+	all.broken(ran < movesWanted, "%d of %d moves ran", ran, movesWanted)
+	if r.SlowLane != "" {
+		r.judgeSlowLane(&all)
+	}
 	if movesWanted > 0 {
 		all.broken(r.Soak == nil && r.TxKilled < killedMin, "only %d open transactions met a fence, less than %d: the fence was not tried", r.TxKilled, killedMin)
 		all.broken(r.SQLShare < sqlShareMin, "only %.0f %% of the writes went straight to the proxies", 100*r.SQLShare)
 		all.broken(r.GroupsChecked == 0, "no group of the binlogs was checked for its owner")
 	}
 	r.conclude(all)
+}
+
+// judgeSlowLane holds against each other what stood still and what moved.
+func (r *Report) judgeSlowLane(all *reasons) {
+	tried := false
+	for _, m := range r.Moves {
+		tried = tried || m.Stalled
+		all.broken(m.Stalled && m.State == "done", "the move %s → %s was done while lane %s, which brings what it needs, stood still", m.From, m.To, r.SlowLane)
+		all.broken(m.Stalled && !over(m.State), "the move %s → %s was %s for as long as lane %s stood still", m.From, m.To, m.State, r.SlowLane)
+	}
+	all.broken(!tried, "no move was tried while lane %s stood still", r.SlowLane)
+	all.broken(r.SlowLaneBehind == 0, "lane %s did not stand still", r.SlowLane)
 }
 
 // safety are the broken ones of the promises that hold whatever fails.

@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +20,35 @@ func TestReport_GoodRunPasses(t *testing.T) {
 	r.judge(2, DefaultPause)
 	if r.Verdict != Pass || r.Reason != nil {
 		t.Errorf("verdict %s: %v", r.Verdict, *r.Reason)
+	}
+}
+
+// slow is a report of a run in which a move was tried while a lane stood still.
+func slow() *Report {
+	r := good()
+	held := MoveReport{From: "unit-b", To: "unit-c", State: "failed", Stalled: true, Reason: "lanes-running"}
+	r.Moves = []MoveReport{r.Moves[0], held, r.Moves[1], r.Moves[1]}
+	r.SlowLane, r.SlowLaneBehind = "unit-a>unit-c", 400
+	return r
+}
+
+func TestReport_AMoveOnAStalledLaneMustWait(t *testing.T) {
+	r := slow()
+	if r.judge(3, DefaultPause); r.Verdict != Pass {
+		t.Errorf("verdict %s: %v", r.Verdict, *r.Reason)
+	}
+	for reason, breakIt := range map[string]func(*Report){
+		"was done while lane unit-a>unit-c": func(r *Report) { r.Moves[1].State = "done" },
+		"was running for as long":           func(r *Report) { r.Moves[1].State = "running" },
+		"no move was tried":                 func(r *Report) { r.Moves = slices.Delete(r.Moves, 1, 2) },
+		"did not stand still":               func(r *Report) { r.SlowLaneBehind = 0 },
+		"2 of 3 moves":                      func(r *Report) { r.Moves = r.Moves[:3] },
+	} {
+		r := slow()
+		breakIt(r)
+		if r.judge(3, DefaultPause); r.Verdict != Fail || !strings.Contains(*r.Reason, reason) {
+			t.Errorf("%s: verdict %s, reason %v", reason, r.Verdict, r.Reason)
+		}
 	}
 }
 
@@ -49,6 +79,17 @@ func TestReport_EachBrokenPromiseFails(t *testing.T) {
 		r.judge(2, DefaultPause)
 		if r.Verdict != Fail || !strings.Contains(*r.Reason, reason) {
 			t.Errorf("%s: verdict %s, reason %v", reason, r.Verdict, r.Reason)
+		}
+	}
+}
+
+func TestStartOf_AllMovesOfARoundFitIn(t *testing.T) {
+	if a, b := startOf(0, 2), startOf(1, 2); a != 0.25 || b != 0.60 {
+		t.Errorf("two moves begin at %v and %v of the load", a, b)
+	}
+	for moves := 2; moves <= 3; moves++ {
+		if last := startOf(moves-1, moves); last > 0.75 {
+			t.Errorf("the last of %d moves begins at %v of the load", moves, last)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -36,15 +35,15 @@ type rule struct {
 func fetchRule(ctx context.Context, c *console.Client, code, id string) (*rule, error) {
 	r := &rule{id: id, document: new(space.Space), database: new(space.Database)}
 	for kind, into := range map[string]any{space.KindSpace: r.document, space.KindDatabase: r.database} {
-		res, err := c.Documents().Get(ctx, connect.NewRequest(&atollv1.GetRequest{Kind: kind}))
+		res, err := c.Documents().Get(ctx, connect.NewRequest(&atollv1.GetRequest{Kind: kind, Name: code}))
 		if err != nil {
-			return nil, fmt.Errorf("get %s of the console: %w", kind, err)
+			return nil, fmt.Errorf("get %s %s of the console: %w", kind, code, err)
 		}
-		if len(res.Msg.GetDocuments()) == 0 {
-			return nil, fmt.Errorf("the console has no %s", kind)
+		if len(res.Msg.GetDocuments()) != 1 {
+			return nil, fmt.Errorf("the console has %d of %s %s, not one", len(res.Msg.GetDocuments()), kind, code)
 		}
 		if err := json.Unmarshal(res.Msg.GetDocuments()[0], into); err != nil {
-			return nil, fmt.Errorf("decode %s: %w", kind, err)
+			return nil, fmt.Errorf("decode %s %s: %w", kind, code, err)
 		}
 	}
 	for _, u := range r.document.Spec.UnitRules {
@@ -137,9 +136,6 @@ func sites(info *sandbox.Info) []load.Site {
 }
 
 func openSides(info *sandbox.Info) ([]audit.Side, error) {
-	if len(info.Units) < 2 {
-		return nil, errors.New("a sandbox of two units is needed")
-	}
 	var out []audit.Side
 	for _, u := range info.Units {
 		c := dsn(u.Database)

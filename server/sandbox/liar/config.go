@@ -20,6 +20,10 @@ const (
 	NoBarrier = "no-barrier"
 	// NoRoute tells a gateway that its own unit owns everything.
 	NoRoute = "no-route"
+	// NoInBand hides the moves between other units from the lanes into a unit.
+	// The map of the moment is then all that these lanes have to judge rows by,
+	// and nothing tells them to wait for each other.
+	NoInBand = "no-in-band"
 )
 
 // How long a lane is stalled after it claimed a barrier, and how long a proxy
@@ -63,7 +67,7 @@ func (c Config) withDefaults() Config {
 func (c Config) Validate() error {
 	var errs []error
 	switch c.Lie {
-	case NoFence, NoRoute:
+	case NoFence, NoRoute, NoInBand:
 	case NoBarrier:
 		if _, err := origin(c.WAN); err != nil {
 			errs = append(errs, fmt.Errorf("relay: %w", err))

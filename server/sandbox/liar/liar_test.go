@@ -121,6 +121,21 @@ func TestNoRoute_GivesTheOwnUnitEverything(t *testing.T) {
 	}
 }
 
+func TestNoInBand_HidesTheMovesOfOthers(t *testing.T) {
+	l := newTale(Config{Lie: NoInBand, Unit: "unit-c"})
+	got := told(t, l, snapshot(
+		&space.Transfer{ID: "m1", From: "unit-a", To: "unit-b", FenceEpoch: 3, Outcome: space.OutcomeSwitched},
+		&space.Transfer{ID: "m2", From: "unit-b", To: "unit-c", Hold: true, Fenced: true, FenceEpoch: 7},
+		&space.Transfer{ID: "m3", From: "unit-c", To: "unit-a", FenceEpoch: 2, Outcome: space.OutcomeAborted}))
+	if len(got.Moves) != 2 || got.Moves[0].ID != "m2" || got.Moves[1].ID != "m3" || !got.Moves[0].Fenced || got.Epoch != 7 {
+		t.Errorf("the plane sees %+v", got)
+	}
+	r := &atollv1.ReportRequest{Spaces: []*atollv1.SpaceReport{{Space: "shop", Epoch: 7}}}
+	if l.report(t.Context(), r); len(r.GetAcks()) != 0 || r.GetSpaces()[0].GetEpoch() != 7 {
+		t.Errorf("what the plane says was changed: %v", r)
+	}
+}
+
 // cutter is a relay that notes what it is asked to cut.
 type cutter struct {
 	*httptest.Server

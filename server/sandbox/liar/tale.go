@@ -27,6 +27,8 @@ func newTale(cfg Config) tale {
 		return &noFence{lag: cfg.Lag, fences: map[string][]fence{}, epochs: map[string]int64{}, seen: map[fence]bool{}}
 	case NoBarrier:
 		return &noBarrier{cfg: cfg, from: map[string]string{}, lied: map[string]bool{}, client: &http.Client{Timeout: 2 * time.Second}}
+	case NoInBand:
+		return noInBand{unit: cfg.Unit}
 	default:
 		return noRoute{unit: cfg.Unit}
 	}
@@ -77,6 +79,17 @@ func (n noRoute) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time, 
 }
 
 func (noRoute) report(context.Context, *atollv1.ReportRequest) {}
+
+// noInBand leaves of the moves those that the plane's own unit gives or takes.
+type noInBand struct{ unit string }
+
+func (n noInBand) watch(_ context.Context, m *atollv1.WatchResponse) (time.Time, error) {
+	return time.Time{}, rewrite(m, func(s *space.Snapshot) {
+		s.Moves = slices.DeleteFunc(s.Moves, func(t *space.Transfer) bool { return t.From != n.unit && t.To != n.unit })
+	})
+}
+
+func (noInBand) report(context.Context, *atollv1.ReportRequest) {}
 
 // fence is one that was hidden from the plane.
 type fence struct {
