@@ -15,6 +15,7 @@ SEED ?= 0
 CHAOS_RATE ?= 60
 CHAOS_DIR ?= .atoll/chaos
 CHAOS_REPORT ?= chaos-report.json
+CHAOS_BREAK ?=
 TEST_FLAGS ?=
 
 .PHONY: help
@@ -41,7 +42,7 @@ demo-controls: build ## every negative control five times: each must make the ve
 .PHONY: chaos
 chaos: build ## moves under load while processes die and links break (SEED=, MINUTES=)
 	@bin/atoll sandbox chaos --dir '$(CHAOS_DIR)' --port-base '$(DEMO_PORT_BASE)' --seconds $$(( $(MINUTES) * 60 )) \
-		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)'
+		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)' --break '$(CHAOS_BREAK)'
 
 .PHONY: test
 test: setup ## all tests with the race detector, real servers, end-to-end runs
@@ -77,4 +78,4 @@ bench: ## benchmarks of the hot paths
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin demo-report*.json
+	rm -rf bin demo-report*.json chaos-report*.json

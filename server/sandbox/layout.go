@@ -142,7 +142,9 @@ func NewLayout(o Options, programs Programs, secrets Secrets, asRoot bool) (*Lay
 	p.planes()
 	p.relay()
 	for _, s := range p.sites {
-		p.Info.Units = append(p.Info.Units, p.unitInfo(s))
+		unit := p.unitInfo(s)
+		unit.DBProxy.Port = p.sqlLiar(s, unit.DBProxy.Port)
+		p.Info.Units = append(p.Info.Units, unit)
 	}
 	return &p.Layout, nil
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/atoll-live/atoll/server/sandbox/supervise"
+
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -164,7 +166,8 @@ func TestNewLayout_EveryCrossSiteWayIsALink(t *testing.T) {
 
 func TestNewLayout_Liars(t *testing.T) {
 	for control, want := range map[string]string{
-		BreakNone: "", BreakDropRow: "", BreakNoFence: "dbproxy@unit-a", BreakNoBarrier: "dbsync@unit-a dbsync@unit-b", BreakNoRoute: "gateway@unit-a gateway@unit-b",
+		BreakWriteTwice: "dbproxy@unit-a dbproxy@unit-b",
+		BreakNone:       "", BreakDropRow: "", BreakNoFence: "dbproxy@unit-a", BreakNoBarrier: "dbsync@unit-a dbsync@unit-b", BreakNoRoute: "gateway@unit-a gateway@unit-b",
 	} {
 		l := testLayout(t, Options{Break: control})
 		var lied []string
@@ -177,13 +180,38 @@ func TestNewLayout_Liars(t *testing.T) {
 			lied = append(lied, plane)
 			for _, other := range l.Processes() {
 				hears := slices.Contains(other.Args, "http://"+listen)
-				if hears != (other.Name == plane) {
+				if hears != (other.Name == plane) && control != BreakWriteTwice { // its clients are no processes of the sandbox
 					t.Errorf("%s: %s hears the liar of %s: %v", control, other.Name, plane, hears)
 				}
 			}
 		}
 		if got := strings.Join(lied, " "); got != want {
 			t.Errorf("%q lies to %q, want %q", control, got, want)
+		}
+	}
+}
+
+// The liars about statements stand where clients find the proxies. The
+// application goes to its proxy itself.
+func TestNewLayout_SQLLiars(t *testing.T) {
+	honest := testLayout(t, Options{}).Info.Units
+	for _, control := range HistoryBreaks() {
+		l := testLayout(t, Options{Break: control})
+		for i, u := range l.Info.Units {
+			at := slices.IndexFunc(l.Consoles, func(p supervise.Process) bool { return p.Kind == "liar" && p.Unit == u.Code })
+			if at < 0 {
+				t.Fatalf("%s: no liar in %s", control, u.Code)
+			}
+			args := strings.Join(l.Consoles[at].Args, " ")
+			real, lies := loopback(honest[i].DBProxy.Port), loopback(u.DBProxy.Port)
+			if real == lies || !strings.Contains(args, "--break "+control) || !strings.Contains(args, "--listen "+lies) || !strings.Contains(args, "--proxy "+real) {
+				t.Errorf("%s: clients go to %s, the dbproxy is at %s, the liar has %s", control, lies, real, args)
+			}
+			for _, p := range l.Processes() {
+				if p.Kind == "app" && p.Unit == u.Code && !slices.Contains(p.Args, real) {
+					t.Errorf("%s: the application does not go to its dbproxy: %v", control, p.Args)
+				}
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/atoll-live/atoll/server/sandbox"
 	"github.com/atoll-live/atoll/server/sandbox/audit"
 	"github.com/atoll-live/atoll/server/sandbox/load"
+	"github.com/atoll-live/atoll/server/sandbox/workload"
 )
 
 // Config says what to run over a sandbox that is up.
@@ -31,6 +32,7 @@ type Config struct {
 	Faults   bool          // move there and back all the time, and break something every few seconds
 	WANRTT   time.Duration
 	Report   string // file to write, "" for none
+	History  string // file for what clients saw, who are checked key by key; "": there are none
 	Seed     uint64 // 0: a random one
 	Out      io.Writer
 	Terminal bool
@@ -59,6 +61,8 @@ type run struct {
 	report Report
 	moves  []*finished
 	faults *injector // nil without faults
+
+	history *workload.Workload // nil without a history
 }
 
 // Run drives the load and the moves, audits, prints a short verdict and writes
@@ -148,10 +152,12 @@ func (r *run) drive(ctx context.Context) error {
 	}
 	began := time.Now()
 	r.screen.begin(r.cfg, began)
+	if err := r.prepareHistory(); err != nil {
+		return err
+	}
 	var wg sync.WaitGroup
-	loaded := make(chan struct{})
-	moved := make(chan struct{})
-	var moveErr, idErr error
+	loaded, moved, seen := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var moveErr, idErr, historyErr error
 	wg.Go(func() {
 		if err := worker.Run(ctx); ctx.Err() == nil {
 			idErr = err
@@ -171,8 +177,13 @@ func (r *run) drive(ctx context.Context) error {
 			moveErr = r.moveThereAndBack(ctx, began)
 		}
 	})
+	wg.Go(func() {
+		defer close(seen)
+		historyErr = r.runHistory(ctx)
+	})
 	loadErr := r.load.Run(ctx)
 	close(loaded)
+	<-seen // it has limits of its own
 	select {
 	case <-moved:
 	case <-time.After(movePatience):
@@ -180,7 +191,7 @@ func (r *run) drive(ctx context.Context) error {
 	}
 	cancel(errLoadOver)
 	wg.Wait()
-	return errors.Join(loadErr, moveErr, idErr)
+	return errors.Join(loadErr, moveErr, idErr, historyErr)
 }
 
 var errLoadOver = errors.New("the load is over")
@@ -245,6 +256,9 @@ func sleepUntil(ctx context.Context, at time.Time) bool {
 // audit fills the report from the ledger and the databases.
 func (r *run) audit(ctx context.Context) error {
 	ledger := r.load.Ledger()
+	if err := r.checkHistory(); err != nil {
+		return err
+	}
 	if r.cfg.Break == sandbox.BreakDropRow {
 		if err := sandbox.DropRow(ctx, r.cfg.Info); err != nil {
 			return err

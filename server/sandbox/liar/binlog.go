@@ -60,6 +60,11 @@ func (b *BinlogLiar) Run(ctx context.Context) error {
 }
 
 func (b *BinlogLiar) serve(ctx context.Context, l net.Listener) error {
+	return each(ctx, l, func(c net.Conn) { b.carry(ctx, c) })
+}
+
+// each serves the connections of a listener until ctx ends.
+func each(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -72,9 +77,9 @@ func (b *BinlogLiar) serve(ctx context.Context, l net.Listener) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("accept a lane: %w", err)
+			return fmt.Errorf("accept a connection: %w", err)
 		}
-		wg.Go(func() { b.carry(ctx, c) })
+		wg.Go(func() { serve(c) })
 	}
 }
 
