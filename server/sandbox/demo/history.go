@@ -46,6 +46,9 @@ func (r *run) prepareHistory() (err error) {
 	for _, s := range sites(r.cfg.Info) {
 		cfg.Sites = append(cfg.Sites, workload.Site{Unit: s.Unit, Gateway: s.Gateway, DSN: s.DSN})
 	}
+	if err := os.WriteFile(r.cfg.History, nil, 0o644); err != nil { // at the end of a long run it would be too late
+		return fmt.Errorf("write history: %w (give another --history)", err)
+	}
 	if r.history, err = workload.New(cfg); err == nil {
 		r.screen.line("history: %s", r.history.Describe())
 	}

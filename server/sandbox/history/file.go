@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 )
 
 // Header is the first line of a stored history.
@@ -129,8 +131,8 @@ func (o *Op) validate() error {
 		return fmt.Errorf("outcome %q: want ok, fail or unknown", o.Outcome)
 	}
 	switch {
-	case o.Key == "" || len(o.Key) > keyMax:
-		return fmt.Errorf("key: want 1 to %d characters", keyMax)
+	case o.Key == "" || len(o.Key) > keyMax || strings.ContainsFunc(o.Key+o.Via, unicode.IsControl):
+		return fmt.Errorf("key or via: want a key of 1 to %d characters, and no control characters", keyMax)
 	case o.Invoke < 0 || o.Return < o.Invoke:
 		return fmt.Errorf("return_ns %d: want invoke_ns (%d, not negative) or later", o.Return, o.Invoke)
 	case o.Value == 0 && (o.Kind == Write || o.Kind == CAS || o.Kind == Append):

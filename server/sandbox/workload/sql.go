@@ -38,10 +38,14 @@ const (
 )
 
 // sqlWay goes straight to the proxies, each statement as one text.
-type sqlWay struct{ sites []*sql.DB }
+type sqlWay struct {
+	connectors []driver.Connector
+	sites      []*sql.DB // from open on
+	pool       int
+}
 
 func newSQLWay(cfg Config) (*sqlWay, error) {
-	s := &sqlWay{}
+	s := &sqlWay{pool: 2 * cfg.Clients}
 	for _, site := range cfg.Sites {
 		d, err := mysql.ParseDSN(site.DSN)
 		if err != nil {
@@ -54,12 +58,18 @@ func newSQLWay(cfg Config) (*sqlWay, error) {
 		if err != nil {
 			return nil, fmt.Errorf("workload: open the proxy of %s: %w", site.Unit, err)
 		}
-		db := sql.OpenDB(connector)
-		db.SetMaxOpenConns(2 * cfg.Clients)
-		db.SetMaxIdleConns(2 * cfg.Clients)
-		s.sites = append(s.sites, db)
+		s.connectors = append(s.connectors, connector)
 	}
 	return s, nil
+}
+
+func (s *sqlWay) open() {
+	for _, connector := range s.connectors {
+		db := sql.OpenDB(connector)
+		db.SetMaxOpenConns(s.pool)
+		db.SetMaxIdleConns(s.pool)
+		s.sites = append(s.sites, db)
+	}
 }
 
 func (s *sqlWay) close() {

@@ -29,7 +29,7 @@ type Config struct {
 	Duration time.Duration
 	Seed     uint64
 	Clients  int           // 8
-	Rate     float64       // operations a second of all clients together; 60
+	Rate     float64       // operations a second of all clients together; 60, and less in a run of a day
 	Keys     int           // in use at a time; 6
 	KeyLife  time.Duration // 15 s
 	Moving   func(key string) bool
@@ -47,7 +47,8 @@ const (
 )
 
 func (c *Config) defaults() error {
-	c.Clients, c.Rate, c.Keys = cmp.Or(c.Clients, 8), cmp.Or(c.Rate, 60), cmp.Or(c.Keys, 6)
+	c.Clients, c.Keys = cmp.Or(c.Clients, 8), cmp.Or(c.Keys, 6)
+	c.Rate = cmp.Or(c.Rate, min(60, opsMax/max(c.Duration.Seconds(), 1)))
 	c.KeyLife = cmp.Or(c.KeyLife, 15*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -58,7 +59,7 @@ func (c *Config) defaults() error {
 	case c.Duration <= 0 || c.Rate < 0 || c.Clients < 0 || c.Keys < 0 || c.KeyLife < 0:
 		return errors.New("workload: duration, rate, clients and keys must be positive")
 	case c.Duration.Seconds()*c.Rate > opsMax:
-		return fmt.Errorf("workload: %v at %v operations a second: want %d operations at most", c.Duration, c.Rate, opsMax)
+		return fmt.Errorf("workload: %v at %v operations a second: want %d operations at most: lower the rate", c.Duration, c.Rate, opsMax)
 	}
 	return nil
 }
@@ -132,8 +133,9 @@ func (w *Workload) Skipped() int64 { return w.skipped.Load() }
 // Run lets the clients work until the duration is over or ctx ends, then reads
 // each object once more.
 func (w *Workload) Run(ctx context.Context) error {
-	defer w.http.close()
+	w.sql.open()
 	defer w.sql.close()
+	defer w.http.close()
 	w.began = time.Now()
 	working, cancel := context.WithTimeout(ctx, w.cfg.Duration)
 	defer cancel()
