@@ -41,7 +41,7 @@ func TestLoad_Refuses(t *testing.T) {
 		head + strings.Replace(good, "write", "rite", 1):                                                  `kind "rite": want read`,
 		head + strings.Replace(good, `"ok"`, `"done"`, 1):                                                 `outcome "done": want ok`,
 		head + strings.Replace(good, `"k"`, `""`, 1):                                                      "key of 1 to",
-		head + strings.Replace(good, `"k"`, `"k\nx"`, 1):                                                 "no control characters",
+		head + strings.Replace(good, `"k"`, `"k\nx"`, 1):                                                  "no control characters",
 		head + strings.Replace(good, `"return_ns":2`, `"return_ns":0`, 1):                                 "return_ns 0: want",
 		head + strings.Replace(good, `"value":1`, `"value":0`, 1):                                         "value 0",
 		head + good + strings.Replace(good, `"id":0`, `"id":1`, 1):                                        "operation 0 writes it too",
