@@ -22,6 +22,7 @@ SOAK_REPORT ?= soak-report.json
 CHAOS_RATE ?= 60
 CHAOS_DIR ?= .atoll/chaos
 CHAOS_REPORT ?= chaos-report.json
+CHAOS_BREAK ?=
 TEST_FLAGS ?=
 
 .PHONY: help
@@ -54,7 +55,7 @@ soak: build ## MOVES moves in a row at SOAK_RATE orders/s: where the time goes, 
 .PHONY: chaos
 chaos: build ## moves under load while processes die and links break (SEED=, MINUTES=)
 	@bin/atoll sandbox chaos --dir '$(CHAOS_DIR)' --port-base '$(DEMO_PORT_BASE)' --seconds $$(( $(MINUTES) * 60 )) \
-		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)'
+		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)' --break '$(CHAOS_BREAK)'
 
 .PHONY: sim
 sim: ## the core against SEEDS random histories on a virtual clock, and its nine mistakes (SEED= prints one)
@@ -96,4 +97,4 @@ bench: ## benchmarks of the hot paths
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin demo-report*.json
+	rm -rf bin demo-report*.json chaos-report*.json

@@ -53,6 +53,9 @@ func TestBadInput(t *testing.T) {
 	short("sandbox", "up", "--units", "9").wantOneLine(t, statusInvalid, "--units")
 	short("sandbox", "demo", "--seconds", "1").wantOneLine(t, statusInvalid, "--seconds")
 	short("sandbox", "demo", "--break", "everything").wantOneLine(t, statusInvalid, "no-fence")
+	short("sandbox", "demo", "--break", "reorder").wantOneLine(t, statusInvalid, "sandbox chaos --break reorder")
+	short("sandbox", "check-history", filepath.Join(dir, "none.jsonl")).wantOneLine(t, statusInvalid, "none.jsonl")
+	short("sandbox", "check-history", broken).wantOneLine(t, statusInvalid, "line 1")
 	short("nonsense").wantOneLine(t, statusInvalid)
 	short("app", "--unit", "u", "--console", "http://127.0.0.1:1", "--dsn", "not a dsn", "--listen", "127.0.0.1:0").wantOneLine(t, statusInvalid, "DSN")
 

@@ -204,7 +204,11 @@ func (p *plan) spaceInfo(n int) SpaceInfo {
 	sp := &shopSpaces[n]
 	info := SpaceInfo{Space: sp.code, Rule: sp.rule, Host: sp.host}
 	for _, s := range p.sites {
-		info.Units = append(info.Units, p.unitInfo(s.stands[n]))
+		unit := p.unitInfo(s.stands[n])
+		if n == 0 { // a control lies about the first space
+			unit.DBProxy.Port = p.sqlLiar(s, unit.DBProxy.Port)
+		}
+		info.Units = append(info.Units, unit)
 	}
 	return info
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/atoll-live/atoll/server/sandbox/supervise"
 	"github.com/atoll-live/atoll/server/sandbox/wan"
 	"github.com/atoll-live/atoll/space"
 )
@@ -211,6 +212,7 @@ func TestNewLayout_Liars(t *testing.T) {
 	for control, want := range map[string]string{
 		BreakNone: "", BreakDropRow: "", BreakNoFence: "dbproxy@unit-a", BreakNoInBand: "dbsync@unit-c",
 		BreakNoBarrier: "dbsync@unit-a dbsync@unit-b dbsync@unit-c", BreakNoRoute: "gateway@unit-a gateway@unit-b gateway@unit-c",
+		BreakWriteTwice: "dbproxy@unit-a dbproxy@unit-b dbproxy@unit-c",
 	} {
 		l := testLayout(t, Options{Break: control, Units: 3})
 		var lied []string
@@ -223,7 +225,7 @@ func TestNewLayout_Liars(t *testing.T) {
 			lied = append(lied, plane)
 			for _, other := range l.Processes() {
 				hears := slices.Contains(other.Args, "http://"+listen)
-				if hears != (other.Name == plane) {
+				if hears != (other.Name == plane) && control != BreakWriteTwice { // its clients are no processes of the sandbox
 					t.Errorf("%s: %s hears the liar of %s: %v", control, other.Name, plane, hears)
 				}
 			}
@@ -257,6 +259,31 @@ func TestNewLayout_FullMesh(t *testing.T) {
 	}
 	if next != Modulo {
 		t.Errorf("buckets from %d on have no owner", next)
+	}
+}
+
+// The liars about statements stand where clients find the proxies. The
+// application goes to its proxy itself.
+func TestNewLayout_SQLLiars(t *testing.T) {
+	honest := testLayout(t, Options{}).Info.Units
+	for _, control := range HistoryBreaks() {
+		l := testLayout(t, Options{Break: control})
+		for i, u := range l.Info.Units {
+			at := slices.IndexFunc(l.Consoles, func(p supervise.Process) bool { return p.Kind == "liar" && p.Unit == u.Code })
+			if at < 0 {
+				t.Fatalf("%s: no liar in %s", control, u.Code)
+			}
+			args := strings.Join(l.Consoles[at].Args, " ")
+			real, lies := loopback(honest[i].DBProxy.Port), loopback(u.DBProxy.Port)
+			if real == lies || !strings.Contains(args, "--break "+control) || !strings.Contains(args, "--listen "+lies) || !strings.Contains(args, "--proxy "+real) {
+				t.Errorf("%s: clients go to %s, the dbproxy is at %s, the liar has %s", control, lies, real, args)
+			}
+			for _, p := range l.Processes() {
+				if p.Kind == "app" && p.Unit == u.Code && !slices.Contains(p.Args, real) {
+					t.Errorf("%s: the application does not go to its dbproxy: %v", control, p.Args)
+				}
+			}
+		}
 	}
 }
 

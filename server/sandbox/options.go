@@ -35,11 +35,23 @@ const (
 
 	BreakNoLoopGuard = "no-loop-guard" // lanes carry on what other lanes have written
 	BreakNoInBand    = "no-in-band"    // a third unit's lanes judge rows by the snapshot of the moment
+
+	// What stands in front of each dbproxy lies about some statements; the
+	// history checker, which runs beside chaos, must find it.
+	BreakOKWithoutWrite = "ok-without-write" // a write is answered and not done
+	BreakWriteTwice     = "write-twice"      // a write is done again
+	BreakStaleRead      = "stale-read"       // a read gets an answer of before
+	BreakReorder        = "reorder"          // a write is answered, and done behind the next one
 )
+
+// HistoryBreaks are the negative controls of the history checker.
+func HistoryBreaks() []string {
+	return []string{BreakOKWithoutWrite, BreakWriteTwice, BreakStaleRead, BreakReorder}
+}
 
 // Breaks are the negative controls that there are.
 func Breaks() []string {
-	return []string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute, BreakNoLoopGuard, BreakNoInBand}
+	return append([]string{BreakNoFence, BreakNoBarrier, BreakDropRow, BreakNoRoute, BreakNoLoopGuard, BreakNoInBand}, HistoryBreaks()...)
 }
 
 // Options say which sandbox to run. The zero value, with defaults, is good.

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -237,6 +238,22 @@ func (p *plan) binlogLiar(s, of *site, addr string) string {
 	l.Ready = supervise.Probe{TCP: listen}
 	p.Consoles = append(p.Consoles, l)
 	return listen
+}
+
+// sqlLiar gives the port at which clients find a site's dbproxy: its own, or
+// that of a liar in front of it. The site's application always goes to its own,
+// so that it sees what the others were lied to about.
+func (p *plan) sqlLiar(s *site, port int) int {
+	if !slices.Contains(HistoryBreaks(), p.Options.Break) {
+		return port
+	}
+	lies := p.Options.PortBase + portLiar + s.number
+	listen := p.listen(lies, "liar@"+s.code)
+	l := p.process("liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbproxy@"+s.code, "--unit", s.code,
+		"--listen", listen, "--proxy", loopback(port), "--user", proxyUser, "--password-file", p.path("proxy.pw"))
+	l.Ready = supervise.Probe{TCP: listen}
+	p.Consoles = append(p.Consoles, l)
+	return lies
 }
 
 // laneLink is the link through which the lanes into a unit read another's binlog.

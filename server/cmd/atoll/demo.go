@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/atoll-live/atoll/server/sandbox"
@@ -120,6 +123,9 @@ func (c *SandboxDemoCmd) Run(ctx context.Context, out *Output) (err error) {
 	if err := c.validate(); err != nil {
 		return err
 	}
+	if slices.Contains(sandbox.HistoryBreaks(), c.Break) {
+		return usageError(fmt.Errorf("--break %s: the history checker finds it, which the demo does not run: use `atoll sandbox chaos --break %s`", c.Break, c.Break))
+	}
 	up := SandboxUpCmd{
 		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: c.Cells, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
 		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true, Break: c.Break,
@@ -205,6 +211,8 @@ type SandboxChaosCmd struct {
 	PortBase int           `default:"7000" placeholder:"N" help:"First of its 100 ports on 127.0.0.1."`
 	Units    int           `default:"2" placeholder:"2" help:"Number of units, 2 or 3."`
 	WANRTT   time.Duration `name:"wan-rtt" default:"30ms" help:"Round trip between two sites."`
+	Break    string        `help:"Negative control: ok-without-write, write-twice, stale-read or reorder for the history checker; those of the demo for the auditor."`
+	History  string        `placeholder:"FILE" help:"File for what clients saw, for check-history; history.jsonl in the directory when not given."`
 }
 
 // chaosSecondsMin leaves room for some faults and the quiet end.
@@ -223,12 +231,13 @@ func (c *SandboxChaosCmd) Run(ctx context.Context, out *Output) (err error) {
 	}
 	up := SandboxUpCmd{
 		Dir: c.Dir, PortBase: c.PortBase, Units: c.Units, Cells: 1, Consoles: 1, WANRTT: c.WANRTT, FenceTTL: sandbox.DefaultFenceTTL,
-		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true,
+		FenceDeadline: sandbox.DefaultFenceDeadline, Fresh: true, Break: c.Break,
 	}
 	info, err := bringUp(ctx, up.options(), out)
 	if err != nil {
 		return sandboxError(err)
 	}
 	defer func() { err = errors.Join(err, takeDown(ctx, c.Dir)) }()
-	return c.run(ctx, demo.Config{Info: info, Faults: true}, out)
+	history := cmp.Or(c.History, filepath.Join(info.Dir, "history.jsonl"))
+	return c.run(ctx, demo.Config{Info: info, Faults: true, History: history}, out)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -29,6 +30,8 @@ type SandboxCmd struct {
 	Cut   SandboxCutCmd   `cmd:"" help:"Stall the links of a unit to the other sites, or a lane's."`
 	Heal  SandboxHealCmd  `cmd:"" help:"Let the links of a unit, or a lane's, go on."`
 	Liar  SandboxLiarCmd  `cmd:"" hidden:"" help:"Stand between a plane and the console, for a negative control."`
+
+	CheckHistory SandboxCheckHistoryCmd `cmd:"" help:"Check again what clients saw in a run of chaos."`
 }
 
 // sandboxError gives an error of the sandbox its exit status.
@@ -267,6 +270,9 @@ type SandboxLiarCmd struct {
 	WAN      string   `name:"wan"`
 	LaneLink []string `sep:"none"`
 	Source   string   // for a lie about a database's binlog
+	Proxy    string   // for a lie about statements
+	User     string
+	Password string `name:"password-file"`
 }
 
 // binlogLate is longer than the time between a buyer's order and its payment,
@@ -275,7 +281,10 @@ const binlogLate = 300 * time.Millisecond
 
 // Run lies until ctx ends.
 func (c *SandboxLiarCmd) Run(ctx context.Context, out *Output) error {
-	if c.Break == liar.NoLoopGuard {
+	switch {
+	case slices.Contains(liar.SQLLies(), c.Break):
+		return c.sql(ctx, out)
+	case c.Break == liar.NoLoopGuard:
 		l, err := liar.NewBinlogLiar(liar.BinlogConfig{Listen: c.Listen, Source: c.Source, Late: binlogLate, Log: siteLog(out, "liar", c.Unit)})
 		if err != nil {
 			return usageError(err)
@@ -288,6 +297,18 @@ func (c *SandboxLiarCmd) Run(ctx context.Context, out *Output) error {
 	}
 	l, err := liar.New(liar.Config{Lie: c.Break, Plane: c.Plane, Unit: c.Unit, Listen: c.Listen, Console: c.Console,
 		WAN: c.WAN, LaneLinks: links, Log: siteLog(out, "liar", c.Unit)})
+	if err != nil {
+		return usageError(err)
+	}
+	return l.Run(ctx)
+}
+
+func (c *SandboxLiarCmd) sql(ctx context.Context, out *Output) error {
+	password, err := secretFile("password-file", c.Password)
+	if err != nil {
+		return err
+	}
+	l, err := liar.NewSQLLiar(liar.SQLConfig{Lie: c.Break, Listen: c.Listen, Proxy: c.Proxy, User: c.User, Password: password, Log: siteLog(out, "liar", c.Unit)})
 	if err != nil {
 		return usageError(err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/atoll-live/atoll/server/sandbox"
 	"github.com/atoll-live/atoll/server/sandbox/audit"
 	"github.com/atoll-live/atoll/server/sandbox/load"
+	"github.com/atoll-live/atoll/server/sandbox/workload"
 )
 
 // Config says what to run over a sandbox that is up.
@@ -33,6 +34,7 @@ type Config struct {
 	Faults   bool          // move round all the time, and break something every few seconds
 	WANRTT   time.Duration
 	Report   string // file to write, "" for none
+	History  string // file for what clients saw, who are checked key by key; "": there are none
 	Seed     uint64 // 0: a random one
 	Out      io.Writer
 	Terminal bool
@@ -57,6 +59,9 @@ type run struct {
 	report Report
 	moves  []*finished
 	faults *injector // nil without faults
+	prober *prober   // too
+
+	history *workload.Workload // nil without a history
 }
 
 // Run drives the load and the moves, audits, prints a short verdict and writes
@@ -129,6 +134,49 @@ func (r *run) drive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := r.prepareTraffic(ctx, worker); err != nil {
+		return err
+	}
+	defer r.closeProber()
+	began := time.Now()
+	r.screen.begin(r.cfg, began)
+	var wg sync.WaitGroup
+	loaded, moved, seen := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var moveErr, idErr, historyErr error
+	wg.Go(func() {
+		if err := worker.Run(ctx); ctx.Err() == nil {
+			idErr = err
+		}
+	})
+	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
+	if r.cfg.Faults {
+		r.faults = newInjector(r, began)
+		wg.Go(func() { r.faults.run(ctx) })
+	}
+	wg.Go(func() {
+		defer close(moved)
+		moveErr = r.makeMoves(ctx, began)
+	})
+	wg.Go(func() {
+		defer close(seen)
+		historyErr = r.runHistory(ctx)
+	})
+	loadErr := r.load.Run(ctx)
+	close(loaded)
+	<-seen // it has limits of its own
+	select {
+	case <-moved:
+	case <-time.After(movePatience):
+	case <-ctx.Done():
+	}
+	cancel(errLoadOver)
+	wg.Wait()
+	return errors.Join(loadErr, moveErr, idErr, historyErr)
+}
+
+// prepareTraffic makes all that will write, and writes nothing yet but a
+// control's sentinel.
+func (r *run) prepareTraffic(ctx context.Context, worker *ids.Worker) error {
 	products, err := productIDs(ctx, r.sides[0].DB)
 	if err != nil {
 		return err
@@ -148,48 +196,31 @@ func (r *run) drive(ctx context.Context) error {
 			return err
 		}
 	}
-	began := time.Now()
-	r.screen.begin(r.cfg, began)
-	var wg sync.WaitGroup
-	loaded := make(chan struct{})
-	moved := make(chan struct{})
-	var moveErr, idErr error
-	wg.Go(func() {
-		if err := worker.Run(ctx); ctx.Err() == nil {
-			idErr = err
-		}
-	})
-	wg.Go(func() { r.screen.follow(ctx, r.load.Ledger(), loaded) })
 	if r.cfg.Faults {
-		p, err := newProber(r.cfg.Info, r.rule, worker.Next)
-		if err != nil {
+		if r.prober, err = newProber(r.cfg.Info, r.rule, worker.Next); err != nil {
 			return err
 		}
-		defer p.close()
-		r.faults = newInjector(r, p, began)
-		wg.Go(func() { r.faults.run(ctx) })
 	}
-	wg.Go(func() {
-		defer close(moved)
-		switch {
-		case r.cfg.Faults:
-			r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
-		case r.cfg.InARow > 0:
-			moveErr = r.moveInARow(ctx, r.cfg.InARow)
-		case r.cfg.Moves:
-			moveErr = r.moveRound(ctx, began)
-		}
-	})
-	loadErr := r.load.Run(ctx)
-	close(loaded)
-	select {
-	case <-moved:
-	case <-time.After(movePatience):
-	case <-ctx.Done():
+	return r.prepareHistory()
+}
+
+func (r *run) closeProber() {
+	if r.prober != nil {
+		r.prober.close()
 	}
-	cancel(errLoadOver)
-	wg.Wait()
-	return errors.Join(loadErr, moveErr, idErr)
+}
+
+// makeMoves makes the moves that the run is about.
+func (r *run) makeMoves(ctx context.Context, began time.Time) error {
+	switch {
+	case r.cfg.Faults:
+		r.moveAllTheTime(ctx, began.Add(r.cfg.Duration-quietEnd))
+	case r.cfg.InARow > 0:
+		return r.moveInARow(ctx, r.cfg.InARow)
+	case r.cfg.Moves:
+		return r.moveRound(ctx, began)
+	}
+	return nil
 }
 
 var errLoadOver = errors.New("the load is over")
@@ -197,6 +228,9 @@ var errLoadOver = errors.New("the load is over")
 // audit fills the report from the ledger and the databases.
 func (r *run) audit(ctx context.Context) error {
 	ledger := r.load.Ledger()
+	if err := r.checkHistory(); err != nil {
+		return err
+	}
 	if r.cfg.Break == sandbox.BreakDropRow {
 		if err := sandbox.DropRow(ctx, r.cfg.Info); err != nil {
 			return err

@@ -53,7 +53,6 @@ var faultPhases = []string{"", "", "CHECK", "HOLD", "FENCE", "BARRIER", "SWITCH"
 // injector makes one fault after another, never two at a time.
 type injector struct {
 	r      *run
-	prober *prober
 	random *rand.Rand
 	began  time.Time
 	stop   time.Time // no more faults from then on
@@ -64,8 +63,8 @@ type injector struct {
 	faults  []Fault
 }
 
-func newInjector(r *run, p *prober, began time.Time) *injector {
-	return &injector{r: r, prober: p, random: rand.New(rand.NewPCG(r.cfg.Seed, 0xfa17)), began: began, changed: make(chan struct{}),
+func newInjector(r *run, began time.Time) *injector {
+	return &injector{r: r, random: rand.New(rand.NewPCG(r.cfg.Seed, 0xfa17)), began: began, changed: make(chan struct{}),
 		stop: began.Add(r.cfg.Duration - quietEnd)}
 }
 
@@ -128,7 +127,7 @@ func (i *injector) run(ctx context.Context) {
 
 // probe sees whether exactly one unit accepts writes again.
 func (i *injector) probe(ctx context.Context, f *Fault) {
-	took, err := i.prober.until(ctx, f.end, recoverMax)
+	took, err := i.r.prober.until(ctx, f.end, recoverMax)
 	f.ProbedMS = took.Milliseconds()
 	if err != nil {
 		f.ProbedMS, f.Probe = -1, err.Error()

@@ -53,6 +53,7 @@ type Report struct {
 	Break         string             `json:"break,omitempty"`
 	Faults        []Fault            `json:"faults,omitempty"`
 	Soak          *Soak              `json:"soak,omitempty"`
+	History       *HistoryReport     `json:"history,omitempty"`
 	Differences   []audit.Difference `json:"differences,omitempty"`
 	Samples       []string           `json:"samples,omitempty"` // surprising answers and findings
 }
@@ -152,6 +153,7 @@ func (r *Report) safety() reasons {
 	all.broken(r.OrdersDoubled > 0, "%d orders doubled", r.OrdersDoubled)
 	all.broken(r.Ghosts > 0, "%d ghosts: answered not done, but present", r.Ghosts)
 	all.broken(r.StaleReads > 0, "%d stale reads", r.StaleReads)
+	r.History.broken(&all)
 	all.broken(r.RowsDifferent > 0, "%d rows different%s", r.RowsDifferent, nameFirst(r.Differences))
 	all.broken(r.RowsParked > 0, "%d rows parked by lanes", r.RowsParked)
 	all.broken(r.RowsReturned > 0, "%d rows came back by a lane after another had carried them", r.RowsReturned)

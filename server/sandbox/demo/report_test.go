@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/atoll-live/atoll/server/sandbox/audit"
+	"github.com/atoll-live/atoll/server/sandbox/history"
 	"github.com/atoll-live/atoll/server/sandbox/load"
 )
 
@@ -90,6 +91,41 @@ func TestStartOf_AllMovesOfARoundFitIn(t *testing.T) {
 	for moves := 2; moves <= 3; moves++ {
 		if last := startOf(moves-1, moves); last > 0.75 {
 			t.Errorf("the last of %d moves begins at %v of the load", moves, last)
+		}
+	}
+}
+
+// goodHistory is one in which everything was tried and explained.
+func goodHistory() *HistoryReport {
+	return &HistoryReport{Operations: 9, Kinds: map[string]int{"read": 1, "write": 1, "cas": 1, "append": 1, "list": 1}}
+}
+
+// TestReport_EachBadHistoryFails is the negative control of its verdict.
+func TestReport_EachBadHistoryFails(t *testing.T) {
+	r := good()
+	r.History = goodHistory()
+	if r.judge(2, DefaultPause); r.Verdict != Pass {
+		t.Errorf("a good history: %s", *r.Reason)
+	}
+	for reason, breakIt := range map[string]func(*HistoryReport){
+		"2 keys' notes or baskets are violated: lost update 1, stale read 1 (first: this)": func(h *HistoryReport) {
+			h.Violations, h.Anomalies, h.Samples = 2, map[history.Anomaly]int{history.StaleRead: 1, history.LostUpdate: 1}, []string{"this"}
+		},
+		"3 histories could not be decided": func(h *HistoryReport) { h.Undecided = 3 },
+		"could not be read at the end":     func(h *HistoryReport) { h.Unread = 1 },
+		"no cas stands":                    func(h *HistoryReport) { h.Kinds["cas"] = 0 },
+		"no append stands":                 func(h *HistoryReport) { h.Kinds = nil },
+	} {
+		for what, judge := range map[string]func(*Report){
+			"demo":  func(r *Report) { r.judge(2, DefaultPause) },
+			"chaos": (*Report).judgeFaults,
+		} {
+			r := good()
+			r.History = goodHistory()
+			breakIt(r.History)
+			if judge(r); r.Verdict != Fail || !strings.Contains(*r.Reason, reason) {
+				t.Errorf("%s, %s: verdict %s, reason %v", what, reason, r.Verdict, r.Reason)
+			}
 		}
 	}
 }

@@ -64,6 +64,11 @@ func (b *BinlogLiar) Run(ctx context.Context) error {
 }
 
 func (b *BinlogLiar) serve(ctx context.Context, l net.Listener) error {
+	return each(ctx, l, func(c net.Conn) { b.carry(ctx, c) })
+}
+
+// each serves the connections of a listener until ctx ends.
+func each(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -76,9 +81,9 @@ func (b *BinlogLiar) serve(ctx context.Context, l net.Listener) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("accept a lane: %w", err)
+			return fmt.Errorf("accept a connection: %w", err)
 		}
-		wg.Go(func() { b.carry(ctx, c) })
+		wg.Go(func() { serve(c) })
 	}
 }
 
@@ -179,8 +184,8 @@ func hide(packet []byte) bool {
 	return true
 }
 
-// lateMax is how many writes wait in a lateWriter; the next one waits for room.
-const lateMax = 1 << 14
+// lateChunksMax is how many writes wait in a lateWriter; the next one waits for room.
+const lateChunksMax = 1 << 14
 
 // lateWriter writes what it is given some time later, in order.
 type lateWriter struct {
@@ -204,7 +209,7 @@ func (w *lateWriter) beLate() {
 	if w.late <= 0 || w.queue != nil {
 		return
 	}
-	w.queue, w.over = make(chan lateChunk, lateMax), make(chan error, 1)
+	w.queue, w.over = make(chan lateChunk, lateChunksMax), make(chan error, 1)
 	go func() {
 		var failed error
 		for c := range w.queue {

@@ -22,6 +22,10 @@ func (s *Shop) handler() http.Handler {
 	mux.HandleFunc("POST /order/pay", s.serve(s.postPay))
 	mux.HandleFunc("GET /order", s.serve(s.getOrder))
 	mux.HandleFunc("GET /orders", s.serve(s.getOrders))
+	mux.HandleFunc("GET /note", s.serve(s.getNote))
+	mux.HandleFunc("POST /note", s.serve(s.postNote))
+	mux.HandleFunc("GET /basket", s.serve(s.getBasket))
+	mux.HandleFunc("POST /basket", s.serve(s.postBasket))
 	mux.HandleFunc("/", s.serve(func(context.Context, *http.Request) (int, any, error) {
 		return 0, nil, &failure{status: http.StatusNotFound, text: "the shop has no such page"}
 	}))

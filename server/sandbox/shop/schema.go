@@ -51,6 +51,20 @@ var Tables = []Table{
 ) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
 	},
 	{
+		Name: "notes", Kind: space.TableUnit, Key: "buyer_id", Reads: space.ReadsOwner,
+		DDL: `CREATE TABLE IF NOT EXISTS notes (
+	buyer_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
+	value    BIGINT NOT NULL
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
+	},
+	{
+		Name: "baskets", Kind: space.TableUnit, Key: "buyer_id", Reads: space.ReadsOwner,
+		DDL: `CREATE TABLE IF NOT EXISTS baskets (
+	buyer_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL PRIMARY KEY,
+	items    TEXT NOT NULL
+) ENGINE=InnoDB CHARACTER SET utf8mb4 COLLATE utf8mb4_bin`,
+	},
+	{
 		Name: "stock", Kind: space.TableCenter,
 		DDL: `CREATE TABLE IF NOT EXISTS stock (
 	product_id VARCHAR(64) NOT NULL PRIMARY KEY,
