@@ -249,7 +249,7 @@ func (p *plan) sqlLiar(s *site, port int) int {
 	}
 	lies := p.Options.PortBase + portLiar + s.number
 	listen := p.listen(lies, "liar@"+s.code)
-	l := p.process("liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbproxy@"+s.code, "--unit", s.code,
+	l := p.process("liar@"+s.code, "liar", s.code, listen, "sandbox", "liar", "--break", p.Options.Break, "--plane", "dbproxy@"+s.code, "--unit", s.code,
 		"--listen", listen, "--proxy", loopback(port), "--user", proxyUser, "--password-file", p.path("proxy.pw"))
 	l.Ready = supervise.Probe{TCP: listen}
 	p.Consoles = append(p.Consoles, l)
