@@ -221,8 +221,9 @@ func (s *Service) movesKept(was, next *space.Snapshot) error {
 	}
 	for _, m := range cut {
 		if s.cfg.Passed == nil || !s.cfg.Passed(was, m) {
-			return busy("space %s: move %s is over, but rows of its keys may still be on their way by some lane, and lanes would judge them by the allow lists and prefixes"+
-				" that this changes in rule %q; nothing was applied (see `atoll lanes`; apply again when all have caught up)", next.Space, m.ID, m.Rule)
+			return busy("space %s: move %s is over, but rows of its keys may still be on their way by some lane, and lanes would judge them"+
+				" by the allow lists and prefixes that this changes in rule %q; nothing was applied"+
+				" (see `atoll lanes`; apply again when all have caught up)", next.Space, m.ID, m.Rule)
 		}
 	}
 	return nil
