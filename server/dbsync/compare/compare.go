@@ -165,6 +165,7 @@ func (c *comparison) keys() {
 	switch {
 	case c.column.Type == keytext.Integer:
 		value = "CONVERT(" + name + "+0 USING utf8mb4)" // ZEROFILL shows itself otherwise
+		literal = func(key string) string { return key }
 	case c.column.Type == keytext.Binary:
 		value = name
 		if c.column.Fixed {
