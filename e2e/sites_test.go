@@ -172,8 +172,8 @@ func commands(t *testing.T, path, dir string) {
 }
 
 // newTables applies Databases beside the shop's. Each plane beats into its own
-// server alone, so the heartbeats are a table whose rows differ. The shop's own
-// tables, listed once more, are equal.
+// server alone, so the heartbeats are a table whose rows differ; nothing is
+// parked, so those tables are equal. The shop's own tables are listed already.
 func newTables(t *testing.T, path, dir string) {
 	var document map[string]any
 	decode(t, run(t, time.Minute, path, "get", "database", "shop", "-o", "json", "--dir", dir).stdout, &document)
@@ -188,13 +188,19 @@ func newTables(t *testing.T, path, dir string) {
 		writeFile(t, file, string(raw))
 		return run(t, time.Minute, path, "apply", "-f", file, "--dry-run", "-o", "json", "--dir", dir)
 	}
+	twice := apply()
+	twice.want(t, statusInvalid, "apply of tables that another Database lists")
+	if !strings.Contains(twice.stderr, "is listed in Database shop as well (list it in one of them)") {
+		t.Errorf("listed twice: %s", twice.stderr)
+	}
+	for _, s := range spec["sources"].([]any) {
+		s.(map[string]any)["database"] = "atoll"
+	}
+	spec["tables"] = []any{map[string]any{"name": "parked", "kind": "unit", "key": "keytext"}}
 	equal := apply()
 	equal.want(t, statusDone, "apply of equal tables")
 	if !strings.Contains(equal.stdout, `"action":"created"`) || !strings.Contains(equal.stdout, `"not_compared":[]`) {
 		t.Errorf("equal tables: %s%s", equal.stdout, equal.stderr)
-	}
-	for _, s := range spec["sources"].([]any) {
-		s.(map[string]any)["database"] = "atoll"
 	}
 	spec["tables"] = []any{
 		map[string]any{"name": "heartbeat", "kind": "unit", "key": "unit"}, map[string]any{"name": "nowhere", "kind": "unit", "key": "unit"},

@@ -104,10 +104,22 @@ func (c *comparison) databases() {
 			continue
 		}
 		next := c.after.Databases[i]
-		if db.Spec.Rule != next.Spec.Rule {
+		if db.Spec.Rule != "" && db.Spec.Rule != next.Spec.Rule { // without a rule it has no keys
 			c.add(Change{Database: name, What: "rule", Before: db.Spec.Rule, After: next.Spec.Rule, Mend: "keep the rule, and move keys within it"})
 		}
+		c.sources(name, db, next)
+		c.standard(name, db.Spec.DefaultKind, next.Spec.DefaultKind)
 		c.tables(name, db, next)
+	}
+}
+
+// standard looks at the kind of the tables that are not listed. Those that are
+// refused hold nothing that an application wrote; those of the center are
+// written there alone, local ones in each unit apart.
+func (c *comparison) standard(name string, before, after space.TableKind) {
+	if before == space.TableCenter && after == space.TableLocal || before == space.TableLocal && after == space.TableCenter {
+		c.add(Change{Database: name, What: "defaultKind", Before: string(before), After: string(after),
+			Mend: "list the tables that shall be of another kind, or write refuse"})
 	}
 }
 

@@ -96,7 +96,7 @@ func (c *ruleComparison) keys() {
 	}
 	each(changed, func(h hands, keys []string) {
 		c.add(Change{Rule: c.now.id, What: "keys", Keys: keys, Before: h.from, After: h.to,
-			Mend: c.command(h, "--keys "+shortList(keys, 100))})
+			Mend: c.command(h, "--keys "+shellWord(shortList(keys, 100)))})
 	})
 }
 
@@ -143,6 +143,17 @@ func orUnit(ok bool, unit string) string {
 		return unit
 	}
 	return "UNIT"
+}
+
+// shellWord quotes a word that a shell would not take as it is.
+func shellWord(text string) string {
+	plain := func(c rune) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("_.:@-,…", c)
+	}
+	if text != "" && strings.IndexFunc(text, func(c rune) bool { return !plain(c) }) < 0 {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // command is the move that changes the owner safely.

@@ -12,7 +12,8 @@ import (
 // hand it everything that shall stand side by side. Problems come in the order
 // of the documents.
 func Validate(docs ...Document) Problems {
-	v := &validation{spaces: map[string]*Space{}, documents: map[string]bool{}, hosts: map[string]string{}, places: map[string]placed{}}
+	v := &validation{spaces: map[string]*Space{}, documents: map[string]bool{}, hosts: map[string]string{}, places: map[string]placed{},
+		schemas: map[string][]*inSchema{}}
 	for _, d := range docs {
 		if d.Space != nil && v.spaces[d.Space.Spec.Code] == nil {
 			v.spaces[d.Space.Spec.Code] = d.Space
@@ -35,10 +36,17 @@ func Validate(docs ...Document) Problems {
 
 // validation is what the documents have in common.
 type validation struct {
-	spaces    map[string]*Space // by code
-	documents map[string]bool   // kind and name
-	hosts     map[string]string // lower-case host → document
-	places    map[string]placed // unit code → where it was first said what it is
+	spaces    map[string]*Space      // by code
+	documents map[string]bool        // kind and name
+	hosts     map[string]string      // lower-case host → document
+	places    map[string]placed      // unit code → where it was first said what it is
+	schemas   map[string][]*inSchema // host:port/schema → the databases that use it
+}
+
+// inSchema is a Database that uses a schema of a server.
+type inSchema struct {
+	document string
+	db       *Database
 }
 
 // placed is what a document says of a unit as a place.

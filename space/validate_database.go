@@ -100,7 +100,9 @@ func (c *databaseCheck) sources(at *place, spec *Spec, rule *UnitRule) {
 		if s.Database == "" {
 			c.refuse(at.field("database"), "name the schema on the server", "the database is empty")
 		}
-		addresses.check(c.reporter, at, "source", fmt.Sprintf("%s:%d/%s", strings.ToLower(s.Host), s.Port, s.Database))
+		address := fmt.Sprintf("%s:%d/%s", strings.ToLower(s.Host), s.Port, s.Database)
+		addresses.check(c.reporter, at, "source", address)
+		c.oneDatabase(address)
 		ofUnit[s.Unit] = append(ofUnit[s.Unit], i)
 	}
 	for i := range c.db.Spec.Sources {
@@ -116,6 +118,43 @@ func (c *databaseCheck) sources(at *place, spec *Spec, rule *UnitRule) {
 			c.warn(at, "add a source", "unit %q of rule %q has no source: its keys cannot be written", u.Code, rule.ID)
 		}
 	}
+}
+
+// oneDatabase refuses a table that two Databases speak for: its rows would have
+// two owners, or none by one of them.
+func (c *databaseCheck) oneDatabase(address string) {
+	var root *place
+	mine := &inSchema{c.document, c.db}
+	for _, other := range c.all.schemas[address] {
+		if other.document == c.document {
+			continue // told already
+		}
+		for i := range c.db.Spec.Tables {
+			name := c.db.Spec.Tables[i].Name
+			table := root.field("spec").field("tables").item(i)
+			if other.lists(name) {
+				c.refuse(table.field("name"), "list it in one of them", "table %q of %s is listed in %s as well", name, address, other.document)
+			} else if other.takes() {
+				c.refuse(table.field("name"), "write defaultKind: refuse there", "table %q of %s is a %s table by the defaultKind of %s", name, address, other.db.Spec.DefaultKind, other.document)
+			}
+		}
+		for _, t := range other.db.Spec.Tables {
+			if mine.takes() && !mine.lists(t.Name) {
+				c.refuse(root.field("spec").field("defaultKind"), "write refuse", "table %q of %s is listed in %s and would be a %s table here",
+					t.Name, address, other.document, c.db.Spec.DefaultKind)
+			}
+		}
+	}
+	c.all.schemas[address] = append(c.all.schemas[address], mine)
+}
+
+func (s *inSchema) lists(table string) bool {
+	return slices.ContainsFunc(s.db.Spec.Tables, func(t Table) bool { return t.Name == table })
+}
+
+// takes says whether a Database lets tables pass that it does not list.
+func (s *inSchema) takes() bool {
+	return s.db.Spec.DefaultKind == TableLocal || s.db.Spec.DefaultKind == TableCenter
 }
 
 // shards checks the sources of one unit: several must say which buckets each

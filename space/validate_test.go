@@ -2,6 +2,7 @@ package space
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -197,6 +198,43 @@ func TestValidateDatabase(t *testing.T) {
 		}, "spec.defaultKind", "has no CENTER"},
 	} {
 		t.Run(b.name, func(t *testing.T) { b.check(t, false) })
+	}
+}
+
+// A table stands in one Database: two would say two things of its rows.
+func TestValidateOneDatabaseATable(t *testing.T) {
+	const table = "spec.tables[0].name"
+	for _, c := range []struct {
+		name   string
+		change func(first, second *DatabaseSpec)
+		path   string // "" when nothing may be wrong
+		reason string
+	}{
+		{"another table of the schema", func(_, _ *DatabaseSpec) {}, "", ""},
+		{"the same table", func(_, db *DatabaseSpec) { db.Tables[0].Name = "orders" }, table, `table "orders" of 127.0.0.1:3311/shop is listed in Database shop as well`},
+		{"the same table by another unit", func(_, db *DatabaseSpec) {
+			db.Tables[0].Name = "orders"
+			db.Sources[0].Unit, db.Sources[1].Unit = "unit-b", "unit-a"
+		}, table, "is listed in Database shop as well"},
+		{"the same table of another schema", func(_, db *DatabaseSpec) {
+			db.Tables[0].Name, db.Sources[0].Database, db.Sources[1].Database = "orders", "other", "other"
+		}, "", ""},
+		{"local where another lists", func(_, db *DatabaseSpec) { db.DefaultKind = TableLocal }, "spec.defaultKind", `table "orders" of 127.0.0.1:3311/shop is listed in Database shop and would be a local table here`},
+		{"listed where another is local", func(first, _ *DatabaseSpec) { first.DefaultKind = TableLocal }, table, `table "bills" of 127.0.0.1:3312/shop is a local table by the defaultKind of Database shop`},
+	} {
+		docs := mustParse(t, shop(t))
+		second := *docs[1].Database
+		second.Metadata.Name = "second"
+		second.Spec.Sources, second.Spec.Tables = slices.Clone(second.Spec.Sources), []Table{{Name: "bills", Kind: TableUnit, Key: "k"}}
+		c.change(&docs[1].Database.Spec, &second.Spec)
+		problems := Validate(docs[0], docs[1], Document{Database: &second})
+		found := c.path == "" && len(problems) == 0
+		for _, p := range problems {
+			found = found || p.Path == c.path && strings.Contains(p.Reason, c.reason) && p.Mend != "" && p.Document == "Database second"
+		}
+		if !found {
+			t.Errorf("%s: problems %v, want %s: %s", c.name, problems, c.path, c.reason)
+		}
 	}
 }
 

@@ -24,6 +24,8 @@ type Mover interface {
 	Run(ctx context.Context) error
 	// Ready is closed once the Mover answers.
 	Ready() <-chan struct{}
+	// Passed tells whether every lane has passed the tokens of an ended move.
+	Passed(*space.Snapshot, *space.Transfer) bool
 }
 
 // LeaseEnd is when the last lease that a plane may hold of a space ends.

@@ -95,7 +95,11 @@ func (c *Console) parts(kept store.Store) (*parts, error) {
 	if p.planes, err = planes.New(cfg); err != nil {
 		return nil, err
 	}
-	p.documents, err = documents.New(documents.Config{Store: kept, Settings: c.cfg.Settings, Awaiter: p.planes, Asker: p.planes})
+	d := documents.Config{Store: kept, Settings: c.cfg.Settings, Awaiter: p.planes, Asker: p.planes}
+	if p.mover != nil {
+		d.Passed = p.mover.Passed
+	}
+	p.documents, err = documents.New(d)
 	return p, err
 }
 

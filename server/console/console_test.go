@@ -370,6 +370,9 @@ type askingMover struct {
 func (m *askingMover) Run(ctx context.Context) error { close(m.ready); <-ctx.Done(); return nil }
 func (m *askingMover) Ready() <-chan struct{}        { return m.ready }
 func (m *askingMover) Changed() <-chan struct{}      { return nil }
+func (m *askingMover) Passed(*space.Snapshot, *space.Transfer) bool {
+	return true
+}
 func (m *askingMover) Asks(p *atollv1.Plane) []*atollv1.Ask {
 	return []*atollv1.Ask{{Space: "shop", Move: p.GetName(), Step: "close"}}
 }

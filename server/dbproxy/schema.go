@@ -41,6 +41,9 @@ func readTables(ctx context.Context, s *source, d *space.Database, center bool) 
 					trouble = append(trouble, fmt.Sprintf("table %s has no column %s", t.Name, t.Key))
 				}
 			}
+			if u := p.Key.Unfit(); ok && u != nil {
+				trouble = append(trouble, fmt.Sprintf("column %s of table %s %s (%s)", t.Key, t.Name, u.What, u.Mend))
+			}
 			p.UniquesHoldKey = ok
 			for _, index := range uniques[t.Name] {
 				p.UniquesHoldKey = p.UniquesHoldKey && index[strings.ToLower(t.Key)]
@@ -84,7 +87,7 @@ func readColumns(ctx context.Context, s *source) (map[string]map[string]prove.Co
 		if err := rows.Scan(&table, &c.Name, &kind, &full, &c.Length, &c.Collation, &extra); err != nil {
 			return nil, fmt.Errorf("read the columns of %s: %w", s.database, err)
 		}
-		typed(&c, strings.ToLower(kind), strings.ToLower(full))
+		c.Describe(strings.ToLower(kind), strings.ToLower(full))
 		extra = strings.ToLower(extra)
 		c.AutoIncrement, c.Generated = strings.Contains(extra, "auto_increment"), strings.Contains(extra, "generated")
 		if all[table] == nil {
@@ -93,22 +96,6 @@ func readColumns(ctx context.Context, s *source) (map[string]map[string]prove.Co
 		all[table][strings.ToLower(c.Name)] = c
 	}
 	return all, rows.Err()
-}
-
-// typed fills in what the type's name says. A type that cannot be a key stays
-// zero.
-func typed(c *prove.Column, kind, full string) {
-	bits := map[string]int{"tinyint": 8, "smallint": 16, "mediumint": 24, "int": 32, "bigint": 64}
-	switch kind {
-	case "tinyint", "smallint", "mediumint", "int", "bigint":
-		c.Type, c.Bits, c.Unsigned = prove.Integer, bits[kind], strings.Contains(full, "unsigned")
-	case "char", "varchar":
-		c.Type, c.Fixed = prove.Text, kind == "char"
-	case "binary", "varbinary":
-		c.Type, c.Fixed = prove.Binary, kind == "binary"
-	case "uuid":
-		c.Type = prove.UUID
-	}
 }
 
 // readUniques gives the unique indexes of all tables: for each the columns, in

@@ -8,6 +8,7 @@ import (
 
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/space"
 )
@@ -20,6 +21,7 @@ type applier struct {
 	target *apply.Target
 
 	tables map[[2]string]*table
+	keys   keyColumns
 	known  map[*binlog.Table]*carry // by the table map they came with
 	books  map[string]*booked       // space → the book in use
 
@@ -32,8 +34,9 @@ type applier struct {
 
 // carry is what the applier knows of a source table in one shape.
 type carry struct {
-	t   *table
-	key int // column of the sharding key, -1: none
+	t      *table
+	key    int            // column of the sharding key, -1: none
+	column keytext.Column // the same, as the source describes it
 }
 
 // booked is a book and what it was made from.
@@ -52,8 +55,8 @@ type pack struct {
 	bytes   int
 }
 
-func newApplier(l *lane, spec *laneSpec, target, source *sql.DB, charsets apply.Charsets) *applier {
-	a := &applier{lane: l, spec: spec, tables: map[[2]string]*table{}, known: map[*binlog.Table]*carry{}, books: map[string]*booked{}}
+func newApplier(l *lane, spec *laneSpec, target, source *sql.DB, of *found) *applier {
+	a := &applier{lane: l, spec: spec, keys: of.keys, tables: map[[2]string]*table{}, known: map[*binlog.Table]*carry{}, books: map[string]*booked{}}
 	for i := range spec.Tables {
 		t := &spec.Tables[i]
 		a.tables[[2]string{t.From, t.Name}] = t
@@ -64,7 +67,7 @@ func newApplier(l *lane, spec *laneSpec, target, source *sql.DB, charsets apply.
 	describe := func(ctx context.Context, schema, table string) (*apply.Description, error) {
 		return apply.Describe(ctx, source, schema, table)
 	}
-	a.target = apply.NewTarget(target, l.name, names, describe, charsets)
+	a.target = apply.NewTarget(target, l.name, names, describe, of.charsets)
 	return a
 }
 
@@ -193,6 +196,7 @@ func (a *applier) carry(t *binlog.Table) (*carry, error) {
 		clear(a.known)
 	}
 	c := &carry{t: a.tables[[2]string{t.Schema, t.Name}], key: -1}
+	c.column = a.keys[c.t]
 	if c.t.Kind == space.TableUnit {
 		if c.key = t.Index(c.t.Key); c.key < 0 {
 			return nil, fmt.Errorf("%w: table %s.%s: it has no column %s, which the Database names as its key (add it, or mend the Database)",
@@ -214,7 +218,10 @@ func (a *applier) judge(ctx context.Context, c *carry, ch *binlog.Change) (judge
 		}
 		next := ""
 		if row[c.key] != nil {
-			next = string(ch.Table.Columns[c.key].AppendText(nil, row[c.key]))
+			var ok bool
+			if next, ok = apply.KeyText(&ch.Table.Columns[c.key], &c.column, row[c.key]); !ok && next != "" {
+				return judgement{verdict: foreign, odd: true}, next, nil
+			}
 		}
 		if next == key && next != "" {
 			continue

@@ -111,6 +111,7 @@ type judgement struct {
 	by   *token          // the token that decided, nil: the document
 	move *space.Transfer // of that token
 	unit string          // the owner, as far as this lane can tell
+	odd  bool            // the text is no key: nobody can say who owns it
 }
 
 // judge says whether the origin owned a key here. The latest token that says

@@ -209,14 +209,14 @@ func (l *lane) session(ctx context.Context, spec *laneSpec) error {
 		return err
 	}
 	defer source.Close()
-	charsets, err := precheck(ctx, spec, source, target)
+	known, err := precheck(ctx, spec, source, target)
 	if err != nil {
 		return err
 	}
 	if err := l.first(ctx, spec, source, target); err != nil {
 		return err
 	}
-	a := newApplier(l, spec, target, source, charsets)
+	a := newApplier(l, spec, target, source, known)
 	defer a.target.Close()
 	mark, err := a.target.Take(ctx)
 	if err != nil {

@@ -144,6 +144,11 @@ func (s *Sync) compareListed(ctx context.Context, c *atollv1.Comparison, a *atol
 		if err != nil {
 			return err
 		}
+		if r.OddRows > 0 {
+			d.Trouble = p.oddKeys(t, r)
+			a.Differences = append(a.Differences, d)
+			continue
+		}
 		if r.Different > 0 {
 			a.Figures["rows_different"] += r.Different
 			d.Different, d.More, d.First = r.Different, r.More, r.First
@@ -227,6 +232,15 @@ func (p *pair) trouble(t *atollv1.ComparedTable) string {
 	return ""
 }
 
+// oddKeys says which rows stand in the way of knowing the owner: a statement
+// about a key that a proxy lets through would change them as well.
+func (p *pair) oddKeys(t *atollv1.ComparedTable, r compare.Result) string {
+	column, _ := p.there[t.GetName()].KeyColumn(t.GetKey())
+	return fmt.Sprintf("table %s holds keys in %s that no proxy lets through, since the column calls them equal to others: "+
+		"%d rows in %s and %s, among them those with primary key %s (a key is %s: change them, then apply again)",
+		t.GetName(), column.Name, r.OddRows, p.GetFrom().GetUnit(), p.GetTo().GetUnit(), strings.Join(r.Odd, " "), column.Form())
+}
+
 // unlikeColumns says which columns are not the same in two units. Their order
 // may differ.
 func unlikeColumns(a, b *apply.Description, from, to string) []string {
@@ -235,7 +249,7 @@ func unlikeColumns(a, b *apply.Description, from, to string) []string {
 		switch c, o := &a.Columns[i], b.Column(a.Columns[i].Name); {
 		case o == nil:
 			out = append(out, fmt.Sprintf("%s is not in %s", c.Name, to))
-		case c.FullType != o.FullType || c.Charset != o.Charset:
+		case c.FullType != o.FullType || c.Charset != o.Charset || c.Collation != o.Collation:
 			out = append(out, fmt.Sprintf("%s is %s in %s and %s in %s", c.Name, typeOf(c), from, typeOf(o), to))
 		}
 	}
@@ -248,5 +262,5 @@ func unlikeColumns(a, b *apply.Description, from, to string) []string {
 }
 
 func typeOf(c *apply.ColumnInfo) string {
-	return strings.TrimSpace(c.FullType + " " + c.Charset)
+	return strings.TrimSpace(c.FullType + " " + c.Collation)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/atoll-live/atoll/route"
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/space"
 )
@@ -31,20 +33,23 @@ type parkedRow struct {
 	change        []byte // JSON
 }
 
-const keyTextLimit = 512
+// keyTextLimit cuts only what is no key: keys are shorter.
+const keyTextLimit = keytext.MaxBytes
 
 func newParked(t *table, ch *binlog.Change, key string, j judgement) parkedRow {
 	p := parkedRow{parkedKey: parkedKey{table: t.To + "." + t.Name, key: key}, owner: j.unit, change: changeJSON(ch)}
 	switch {
 	case key == "":
 		p.reason = "the row has no key"
+	case j.odd:
+		p.reason = "the key has a form that no proxy lets through, since the column calls it equal to others"
 	case j.move != nil:
 		p.reason = fmt.Sprintf("written behind the CLOSE of move %s, which gave the key to %s", j.move.ID, j.move.To)
 	default:
 		p.reason = fmt.Sprintf("the key belongs to %q, not to the unit that wrote it", j.unit)
 	}
 	if len(p.key) > keyTextLimit {
-		p.key = p.key[:keyTextLimit]
+		p.key = strings.ToValidUTF8(p.key[:keyTextLimit], "")
 	}
 	return p
 }

@@ -20,7 +20,7 @@ func TestPrecheckNamesWhatToMend(t *testing.T) {
 		"packed":  "CREATE TABLE packed (id INT PRIMARY KEY, buyer VARCHAR(20), v TEXT COMPRESSED)",
 		"part":    "CREATE TABLE part (id VARCHAR(100), buyer VARCHAR(20), PRIMARY KEY (id(10)))",
 		"money":   "CREATE TABLE money (id INT PRIMARY KEY, buyer DECIMAL(10,2))",
-		"latin":   "CREATE TABLE latin (id INT PRIMARY KEY, buyer VARCHAR(20) CHARACTER SET latin1)",
+		"latin":   "CREATE TABLE latin (id INT PRIMARY KEY, buyer VARCHAR(20) CHARACTER SET latin2)",
 		"trig":    "CREATE TABLE trig (id INT PRIMARY KEY, buyer VARCHAR(20))",
 	}
 	var tables []space.Table

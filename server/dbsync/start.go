@@ -14,6 +14,7 @@ import (
 
 	"github.com/atoll-live/atoll/server/dbsync/apply"
 	"github.com/atoll-live/atoll/server/dbsync/binlog"
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/space"
 )
@@ -104,37 +105,65 @@ func loadBase(ctx context.Context, db *sql.DB, lane string) (map[string][]*space
 	return out, rows.Err()
 }
 
+// found is what a session learns of the source before it begins.
+type found struct {
+	charsets apply.Charsets
+	keys     keyColumns
+}
+
+// keyColumns are the key columns of a lane's unit tables on one side.
+type keyColumns map[*table]keytext.Column
+
 // precheck says what keeps the lane from carrying every row exactly.
-func precheck(ctx context.Context, spec *laneSpec, source, target *sql.DB) (apply.Charsets, error) {
+func precheck(ctx context.Context, spec *laneSpec, source, target *sql.DB) (*found, error) {
 	troubles, err := apply.CheckSource(ctx, source)
 	if err != nil {
 		return nil, err
 	}
-	charsets, err := apply.LoadCharsets(ctx, source)
-	if err != nil {
+	f := new(found)
+	if f.charsets, err = apply.LoadCharsets(ctx, source); err != nil {
 		return nil, err
 	}
-	for i, side := range []*sql.DB{source, target} {
-		found, err := checkTables(ctx, spec, side, i == 1)
-		if err != nil {
+	var here keyColumns
+	for _, side := range []struct {
+		db     *sql.DB
+		target bool
+		keys   *keyColumns
+	}{{source, false, &f.keys}, {target, true, &here}} {
+		var more []string
+		if more, *side.keys, err = checkTables(ctx, spec, side.db, side.target); err != nil {
 			return nil, err
 		}
-		troubles = append(troubles, found...)
+		troubles = append(troubles, more...)
 	}
+	troubles = append(troubles, unlikeKeys(f.keys, here)...)
 	if len(troubles) > 0 {
 		slices.Sort(troubles)
 		return nil, fmt.Errorf("%w: %s", binlog.ErrRefused, strings.Join(slices.Compact(troubles), "; "))
 	}
-	return charsets, nil
+	return f, nil
+}
+
+// unlikeKeys names the tables whose key columns do not call the same keys equal
+// on both sides: what is two keys here would be one there.
+func unlikeKeys(there, here keyColumns) []string {
+	var out []string
+	for t, c := range there {
+		if o, ok := here[t]; ok && !c.Alike(&o) {
+			out = append(out, fmt.Sprintf("table %s.%s: its key %s is of another type or collation here than at the source (make them equal)", t.From, t.Name, t.Key))
+		}
+	}
+	return out
 }
 
 // checkTables looks at all tables of a lane on one side.
-func checkTables(ctx context.Context, spec *laneSpec, db *sql.DB, target bool) ([]string, error) {
-	bySchema, side := map[string][]table{}, "source"
+func checkTables(ctx context.Context, spec *laneSpec, db *sql.DB, target bool) ([]string, keyColumns, error) {
+	bySchema, side := map[string][]*table{}, "source"
 	if target {
 		side = "target"
 	}
-	for _, t := range spec.Tables {
+	for i := range spec.Tables {
+		t := &spec.Tables[i]
 		schema := t.From
 		if target {
 			schema = t.To
@@ -142,6 +171,7 @@ func checkTables(ctx context.Context, spec *laneSpec, db *sql.DB, target bool) (
 		bySchema[schema] = append(bySchema[schema], t)
 	}
 	var out []string
+	keys := keyColumns{}
 	for schema, tables := range bySchema {
 		names := make([]string, len(tables))
 		for i := range tables {
@@ -149,17 +179,21 @@ func checkTables(ctx context.Context, spec *laneSpec, db *sql.DB, target bool) (
 		}
 		found, err := apply.DescribeAll(ctx, db, schema, names)
 		if err != nil {
-			return nil, fmt.Errorf("at the %s: %w", side, err)
+			return nil, nil, fmt.Errorf("at the %s: %w", side, err)
 		}
 		for _, t := range tables {
-			if d := found[t.Name]; d != nil {
-				out = append(out, d.Troubles(t.Key, target)...)
-			} else {
+			d := found[t.Name]
+			if d == nil {
 				out = append(out, fmt.Sprintf("table %s.%s is not at the %s (create it there)", schema, t.Name, side))
+				continue
+			}
+			out = append(out, d.Troubles(t.Key, target)...)
+			if c, ok := d.KeyColumn(t.Key); ok {
+				keys[t] = c
 			}
 		}
 	}
-	return out, nil
+	return out, keys, nil
 }
 
 // first begins a lane that has never run: from where the source's log is now.

@@ -178,6 +178,9 @@ func (s *Service) plan(st *state, docs []space.Document) (*plan, error) {
 		if err := ownersKept(st.current(code).Snapshot, next); err != nil {
 			return nil, err
 		}
+		if err := s.movesKept(st.current(code).Snapshot, next); err != nil {
+			return nil, err
+		}
 	}
 	for _, a := range p.applied {
 		a.Epoch = st.current(a.GetSpace()).Epoch()
@@ -207,6 +210,23 @@ func ownersKept(was, next *space.Snapshot) error {
 		lines = append(lines, c.String())
 	}
 	return refused("%s", strings.Join(lines, "\n"))
+}
+
+// movesKept refuses, for a while, what would have lanes judge rows otherwise
+// that an ended move has sent on their way.
+func (s *Service) movesKept(was, next *space.Snapshot) error {
+	cut, err := route.MovesCut(was, next.Document)
+	if err != nil {
+		return err
+	}
+	for _, m := range cut {
+		if s.cfg.Passed == nil || !s.cfg.Passed(was, m) {
+			return busy("space %s: move %s is over, but rows of its keys may still be on their way by some lane, and lanes would judge them"+
+				" by the allow lists and prefixes that this changes in rule %q; nothing was applied"+
+				" (see `atoll lanes`; apply again when all have caught up)", next.Space, m.ID, m.Rule)
+		}
+	}
+	return nil
 }
 
 // put lays one document over a snapshot.

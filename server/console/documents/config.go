@@ -31,6 +31,9 @@ type Config struct {
 	Settings space.Settings // of every snapshot published from now on
 	Awaiter  Awaiter
 	Asker    Asker // looks into the units' databases
+	// Passed tells whether every lane has passed the tokens of an ended move.
+	// Nil: nobody knows, so none is taken to have.
+	Passed func(*space.Snapshot, *space.Transfer) bool
 }
 
 // The limits of the service.

@@ -32,6 +32,8 @@ type desk struct {
 	store *store.Memory
 	asker *fakeAsker
 	s     *Service
+
+	passed func(*space.Snapshot, *space.Transfer) bool
 }
 
 var settings = space.Settings{FenceTTL: 5 * time.Second, FenceDeadline: 400 * time.Millisecond, HoldMax: 5 * time.Second}
@@ -45,7 +47,7 @@ func newDesk(t *testing.T) *desk {
 
 func (d *desk) service(kept store.Store, a Awaiter) *Service {
 	d.t.Helper()
-	s, err := New(Config{Store: kept, Settings: settings, Awaiter: a, Asker: d.asker})
+	s, err := New(Config{Store: kept, Settings: settings, Awaiter: a, Asker: d.asker, Passed: d.passed})
 	if err != nil {
 		d.t.Fatal(err)
 	}

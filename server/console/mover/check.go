@@ -42,7 +42,7 @@ var CheckNames = []string{
 // checks makes all checks of a move against what stands and what planes said
 // last. The planes of the state are those registered.
 func (m *Mover) checks(s move.State, snapshot *space.Snapshot) []move.CheckResult {
-	c := &checking{move: s, snapshot: snapshot, heard: map[string]hearing{}, now: m.cfg.Clock(), silent: m.cfg.Silent, maxLag: m.cfg.MaxLag}
+	c := &checking{move: s, snapshot: snapshot, heard: map[string]hearing{}, now: m.cfg.Clock(), silent: m.cfg.Silent, maxLag: m.cfg.MaxLag, passed: m.Passed}
 	m.mu.Lock()
 	for name, p := range s.Planes {
 		if h, ok := m.heard[name]; ok && h.report.GetIncarnation() == p.Incarnation {
@@ -72,6 +72,7 @@ type checking struct {
 	now      time.Time
 	silent   time.Duration
 	maxLag   time.Duration
+	passed   func(*space.Snapshot, *space.Transfer) bool
 }
 
 // answer is "" when the check passes, else why it does not.
@@ -228,6 +229,26 @@ func (c *checking) endedMoves() string {
 	}
 	if n >= transfersMax {
 		return fmt.Sprintf("%d moves have tokens that a lane has not passed", n)
+	}
+	return c.cutMoves()
+}
+
+// cutMoves finds earlier moves whose rows this one would have lanes judge
+// otherwise while they are still on their way: a key that it puts on a list is
+// no longer in the set of its bucket.
+func (c *checking) cutMoves() string {
+	switched, err := route.Switch(c.snapshot.Document, c.move.Transfer())
+	if err != nil {
+		return "" // told by another check
+	}
+	cut, err := route.MovesCut(c.snapshot, switched)
+	if err != nil {
+		return err.Error()
+	}
+	for _, t := range cut {
+		if !c.passed(c.snapshot, t) {
+			return fmt.Sprintf("a lane has not passed the tokens of move %s, which carried some of these keys", t.ID)
+		}
 	}
 	return ""
 }

@@ -128,7 +128,7 @@ func (d *driver) publish(ctx context.Context, what move.Kind, notes []string) ([
 	if follows.Epoch != next.Epoch {
 		return nil, fmt.Errorf("publish the %s of move %s: epoch %d is not above %d", what, d.id, next.Epoch, d.state.Epoch)
 	}
-	if err := edit(next, follows, what, d.m.allPassed); err != nil {
+	if err := edit(next, follows, what, d.m.Passed); err != nil {
 		return nil, fmt.Errorf("publish the %s of move %s: %w", what, d.id, err)
 	}
 	t, err := publish.Txn(current, next, publish.Why{
@@ -198,9 +198,9 @@ func prune(s *space.Snapshot, current string, passed func(*space.Snapshot, *spac
 	})
 }
 
-// allPassed tells whether every lane out of the two units of an ended move has
+// Passed tells whether every lane out of the two units of an ended move has
 // acked its token. A lane that nobody reports has not.
-func (m *Mover) allPassed(s *space.Snapshot, t *space.Transfer) bool {
+func (m *Mover) Passed(s *space.Snapshot, t *space.Transfer) bool {
 	units := dataUnits(s, t.Rule)
 	acked := map[string]bool{}
 	m.mu.Lock()

@@ -13,6 +13,7 @@ import (
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/move"
+	"github.com/atoll-live/atoll/route"
 	"github.com/atoll-live/atoll/server/console/audit"
 	"github.com/atoll-live/atoll/server/console/publish"
 	"github.com/atoll-live/atoll/server/console/store"
@@ -291,6 +292,41 @@ func TestChecks_EachFailsForItsReason(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestChecks_WaitForLanesBehindAnEarlierMove: a key that a move puts on a list
+// leaves the set of its bucket, by which lanes judge what the earlier move has
+// sent on its way.
+func TestChecks_WaitForLanesBehindAnEarlierMove(t *testing.T) {
+	inBed(t, space.Settings{}, func(b *bed) {
+		pause.For(b.ctx, time.Second)
+		b.publish(func(s *space.Snapshot) {
+			s.Moves = append(s.Moves, &space.Transfer{ID: "earlier", Rule: "1003", From: "unit-b", To: "unit-a", FenceEpoch: 1,
+				Outcome: space.OutcomeSwitched, Keys: space.KeySet{Buckets: []space.Range{{From: 0, To: 6000}}}})
+		})
+		table, err := route.Compile(b.snapshot().Document)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := "k0"
+		for i := 1; table.DecideKey("1003", key).Reason != route.ByRange || table.DecideKey("1003", key).Unit != "unit-a"; i++ {
+			key = fmt.Sprintf("k%d", i)
+		}
+		for want, change := range map[string]func(*atollv1.MoveRequest){
+			"a lane has not passed the tokens of move earlier": func(r *atollv1.MoveRequest) { r.Percent, r.Keys = 0, []string{key} },
+			"": func(r *atollv1.MoveRequest) {}, // buckets leave every list as it is
+		} {
+			answer, err := b.moves().Plan(b.ctx, request(change))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, got := range answer.Msg.GetMove().GetChecks() {
+				if got.GetName() == endedMoves && (got.GetOk() != (want == "") || !strings.HasPrefix(got.GetDetail(), want)) {
+					t.Errorf("%v, want %q", got, want)
+				}
+			}
+		}
+	})
 }
 
 // gone takes a plane out of the registry.

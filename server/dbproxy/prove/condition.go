@@ -209,6 +209,10 @@ func (a *analyzer) source(e ast.ExprNode, k *keyed, at place) (source, *Refusal)
 		return s, nil
 	}
 	v, why := constant(e, k)
+	if why == nil && a.scanned.zeros && (v.Kind == ParamInt || v.Kind == ParamUint) {
+		why = unprovable("key form", "the statement holds integers with leading zeros, and "+k.name()+" is given as one",
+			"write integers without leading zeros")
+	}
 	if why != nil {
 		return s, why
 	}
@@ -268,7 +272,7 @@ func negative(v *driver.ValueExpr, k *keyed) (Param, *Refusal) {
 	switch {
 	case why != nil:
 		return p, why
-	case p.Kind == ParamInt:
+	case p.Kind == ParamInt && p.Int != 0:
 		return Param{Kind: ParamInt, Int: -p.Int}, nil
 	case p.Kind == ParamUint && p.Uint == least:
 		return Param{Kind: ParamInt, Int: -least}, nil

@@ -8,6 +8,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/server/mariadbtest"
 )
 
@@ -55,8 +56,8 @@ func columnsUnderTest(c conn) []under {
 		under{Column{Name: "k", Type: Binary, Length: 4, Fixed: true}, "BINARY(4)", ""},
 		under{Column{Name: "k", Type: UUID}, "UUID", ""})
 	for _, name := range collations(c) {
-		how, _ := comparisonOf(name)
-		if how == unknownComparison {
+		how, _ := keytext.ComparisonOf(name)
+		if how == keytext.Unknown {
 			continue
 		}
 		list = append(list, under{Column{Name: "k", Type: Text, Length: 6, Collation: name},
@@ -130,7 +131,7 @@ func (u *under) check(r *rapid.T, c conn, texts []string) {
 }
 
 func (u *under) canonicalText(back string) string {
-	if u.column.Type == Binary {
+	if u.column.Type == Binary && u.column.Fixed {
 		return hex.EncodeToString([]byte(back))
 	}
 	return back
@@ -153,9 +154,9 @@ func foldingCollationsDiffer(t *testing.T, s *mariadbtest.Server) {
 	c.exec("INSERT INTO pairs VALUES " + strings.Join(values, ", "))
 	tested := 0
 	for _, name := range append(collations(c), "utf8mb4_roman_ci") {
-		how, _ := comparisonOf(name)
+		how, _ := keytext.ComparisonOf(name)
 		roman := name == "utf8mb4_roman_ci"
-		if how != foldingComparison && !roman {
+		if how != keytext.Folding && !roman {
 			continue
 		}
 		tested++

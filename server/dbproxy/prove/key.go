@@ -3,10 +3,10 @@ package prove
 import (
 	"encoding/hex"
 	"fmt"
-	"math"
 	"strconv"
-	"unicode"
 	"unicode/utf8"
+
+	"github.com/atoll-live/atoll/server/keytext"
 )
 
 // keyed is a key column with the place it stands in, for canonical keys and
@@ -30,9 +30,8 @@ type place struct {
 // that the column's type and collation call equal have the same canonical
 // text, or one of them none.
 func (k *keyed) canonical(v Param, at place) (string, *Refusal) {
-	if k.column.Generated {
-		return "", unprovable("key column", k.name()+" is computed from other columns, which any statement may change",
-			"use a column of its own")
+	if u := k.column.Unfit(); u != nil {
+		return "", unprovable(u.Rule, k.name()+" "+u.What, u.Mend)
 	}
 	switch v.Kind {
 	case ParamNull:
@@ -42,6 +41,14 @@ func (k *keyed) canonical(v Param, at place) (string, *Refusal) {
 	case ParamFloat, ParamOther:
 		return "", unprovable("key type", k.name()+" is given as neither a string nor an integer", "bind it as "+k.wanted())
 	}
+	key, why := k.valued(v, at)
+	if why == nil && len(key) > keytext.MaxBytes {
+		why = unprovable("key length", "the key for "+k.name()+" is longer than "+strconv.Itoa(keytext.MaxBytes)+" bytes", "use shorter keys")
+	}
+	return key, why
+}
+
+func (k *keyed) valued(v Param, at place) (string, *Refusal) {
 	switch k.column.Type {
 	case Integer:
 		return k.integer(v, at)
@@ -49,11 +56,9 @@ func (k *keyed) canonical(v Param, at place) (string, *Refusal) {
 		return k.text(v, at)
 	case Binary:
 		return k.binary(v, at)
-	case UUID:
+	default:
 		return k.uuid(v)
 	}
-	return "", unprovable("key column", k.name()+" has a type whose keys cannot be compared safely",
-		"use an integer, CHAR, VARCHAR, BINARY, VARBINARY or UUID column")
 }
 
 func (k *keyed) wanted() string {
@@ -73,17 +78,17 @@ func (k *keyed) integer(v Param, at place) (string, *Refusal) {
 	var fits bool
 	switch v.Kind {
 	case ParamInt:
-		key, fits = strconv.FormatInt(v.Int, 10), k.column.holds(v.Int)
+		key, fits = strconv.FormatInt(v.Int, 10), k.column.Holds(v.Int)
 	case ParamUint:
-		key, fits = strconv.FormatUint(v.Uint, 10), k.column.holdsUnsigned(v.Uint)
+		key, fits = strconv.FormatUint(v.Uint, 10), k.column.HoldsUnsigned(v.Uint)
 	case ParamBytes:
 		return "", unprovable("key type", k.name()+" is an integer and is given as bytes", "bind it as an integer")
 	default:
-		if !decimal(v.Bytes) {
+		if !keytext.Decimal(v.Bytes) {
 			return "", unprovable("key form", k.name()+" is an integer and its text is not canonical decimal",
 				"write it as an integer, without leading zeros, signs, blanks or fractions")
 		}
-		key, fits = string(v.Bytes), k.column.holdsDecimal(string(v.Bytes))
+		key, fits = string(v.Bytes), k.column.HoldsDecimal(string(v.Bytes))
 		if at.listed && !floats(key) {
 			return "", unprovable("key range", "a text compared in a list or row with "+k.name()+" is beyond 2^53, where servers compare inexactly",
 				"give it as an integer")
@@ -106,49 +111,6 @@ func floats(key string) bool {
 	return err == nil && n > -limit && n < limit
 }
 
-// decimal says whether a text is 0|[1-9][0-9]*|-[1-9][0-9]*.
-func decimal(text []byte) bool {
-	digits := text
-	if len(digits) > 0 && digits[0] == '-' {
-		digits = digits[1:]
-		if len(digits) > 0 && digits[0] == '0' {
-			return false
-		}
-	}
-	if len(digits) == 0 || digits[0] == '0' && len(digits) > 1 {
-		return false
-	}
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return false
-		}
-	}
-	return true
-}
-
-func (c *Column) holds(n int64) bool {
-	if c.Unsigned {
-		return n >= 0 && c.holdsUnsigned(uint64(n))
-	}
-	limit := int64(1) << (c.Bits - 1) // for 64 bits it wraps to the least number, and no int64 is out of range
-	return c.Bits >= 64 || n >= -limit && n < limit
-}
-
-func (c *Column) holdsUnsigned(n uint64) bool {
-	if !c.Unsigned {
-		return n <= math.MaxInt64 && c.holds(int64(n))
-	}
-	return c.Bits >= 64 || n < 1<<c.Bits
-}
-
-func (c *Column) holdsDecimal(text string) bool {
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		return c.holds(n)
-	}
-	n, err := strconv.ParseUint(text, 10, 64)
-	return err == nil && c.holdsUnsigned(n)
-}
-
 // text is the key itself: characters that the column keeps as they are and
 // that its collation tells apart.
 func (k *keyed) text(v Param, at place) (string, *Refusal) {
@@ -156,23 +118,18 @@ func (k *keyed) text(v Param, at place) (string, *Refusal) {
 		return "", unprovable("key type", k.name()+" is text and is given as an integer, which the server casts",
 			"give it as a string")
 	}
-	how, wide := comparisonOf(k.column.Collation)
-	if how == unknownComparison {
-		return "", unprovable("key collation",
-			fmt.Sprintf("%s has collation %s, under which different keys may be equal", k.name(), k.column.Collation),
-			"use a binary collation such as utf8mb4_bin")
-	}
+	how, wide := keytext.ComparisonOf(k.column.Collation)
 	b := v.Bytes
-	if len(b) == 0 || b[len(b)-1] == ' ' {
+	if keytext.Blank(b) {
 		return "", unprovable("key form", "the key for "+k.name()+" is empty or ends with a space", "use another key")
 	}
-	if how == foldingComparison && !plainKey(b) {
+	if how == keytext.Folding && !keytext.Plain(b) {
 		return "", unprovable("key form",
 			fmt.Sprintf("the collation %s of %s calls keys with capitals or other characters than a-z 0-9 _ . : @ - equal to others",
 				k.column.Collation, k.name()),
 			"use a binary collation, or lower-case keys")
 	}
-	if !printable(b, wide && !at.narrow) {
+	if !keytext.Printable(b, wide && !at.narrow) {
 		return "", unprovable("key form", "the key for "+k.name()+" holds control characters or such that the session or the column cannot carry",
 			"use printable characters, with utf8mb4 in the session and the column")
 	}
@@ -186,72 +143,38 @@ func (k *keyed) tooLong() *Refusal {
 	return unprovable("key length", "the key is longer than "+k.name(), "use a key that the column holds")
 }
 
-// plainKey says whether a key has only characters that no known collation
-// calls equal.
-func plainKey(b []byte) bool {
-	for _, c := range b {
-		switch {
-		case c >= 'a' && c <= 'z', c >= '0' && c <= '9', c == '_', c == '.', c == ':', c == '@', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
-
-// printable says whether all characters are printable ASCII or, when wide,
-// other characters of the basic plane: those that utf8mb3 carries as well.
-func printable(b []byte, wide bool) bool {
-	for len(b) > 0 {
-		r, n := utf8.DecodeRune(b)
-		switch {
-		case r < utf8.RuneSelf:
-			if r < ' ' || r == 0x7f {
-				return false
-			}
-		case !wide, r == utf8.RuneError, r > 0xffff, unicode.IsControl(r):
-			return false
-		}
-		b = b[n:]
-	}
-	return true
-}
-
-// binary is the bytes in lower-case hexadecimal. BINARY(n) pads with zero
-// bytes, so that only keys of the whole length are one text.
+// binary is the bytes: in lower-case hexadecimal for BINARY(n), which pads
+// with zero bytes, so that only keys of the whole length are one text; as they
+// are for VARBINARY, which holds texts that are compared byte by byte.
 func (k *keyed) binary(v Param, at place) (string, *Refusal) {
+	b := v.Bytes
 	if v.Kind != ParamString && v.Kind != ParamBytes {
 		return "", unprovable("key type", k.name()+" is binary and is given as an integer", "bind it as bytes")
 	}
-	if (at.literal || at.narrow && v.Kind == ParamString) && !printable(v.Bytes, false) {
+	if (at.literal || at.narrow && v.Kind == ParamString) && !keytext.Printable(b, false) {
 		return "", unprovable("key form", "the literal for "+k.name()+" holds other bytes than printable ASCII",
 			"bind it as a parameter")
 	}
-	if k.column.Fixed && len(v.Bytes) != k.column.Length {
+	switch {
+	case k.column.Fixed && len(b) != k.column.Length:
 		return "", unprovable("key length", "the key has not the whole length of "+k.name()+", which pads with zero bytes",
 			"give all bytes")
-	}
-	if len(v.Bytes) == 0 {
-		return "", unprovable("key form", "the key for "+k.name()+" is empty", "use another key")
-	}
-	if len(v.Bytes) > k.column.Length {
+	case k.column.Fixed:
+		return hex.EncodeToString(b), nil
+	case keytext.Blank(b):
+		return "", unprovable("key form", "the key for "+k.name()+" is empty or ends with a space", "use another key")
+	case !k.column.IsText(b):
+		return "", unprovable("key form", "the key for "+k.name()+" holds other bytes than those of printable characters",
+			"use texts in UTF-8, or BINARY(n) for other bytes")
+	case len(b) > k.column.Length:
 		return "", k.tooLong()
 	}
-	return hex.EncodeToString(v.Bytes), nil
+	return string(b), nil
 }
 
 // uuid is the lower-case form with dashes, 8-4-4-4-12.
 func (k *keyed) uuid(v Param) (string, *Refusal) {
-	ok := v.Kind == ParamString && len(v.Bytes) == 36
-	for i := 0; ok && i < len(v.Bytes); i++ {
-		c := v.Bytes[i]
-		if i == 8 || i == 13 || i == 18 || i == 23 {
-			ok = c == '-'
-		} else {
-			ok = c >= '0' && c <= '9' || c >= 'a' && c <= 'f'
-		}
-	}
-	if !ok {
+	if v.Kind != ParamString || !keytext.IsUUID(v.Bytes) {
 		return "", unprovable("key form", k.name()+" is a UUID and its text is not lower-case 8-4-4-4-12",
 			"write it so")
 	}

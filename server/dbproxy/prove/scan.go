@@ -20,6 +20,7 @@ type scanned struct {
 	clean   string // comments are blanks; bytes that are no UTF-8 in literals are \x01
 	markers []int  // offsets of the ? markers in clean
 	dated   bool   // the content of /*!40101 … */ comments is in clean, as code
+	zeros   bool   // an integer outside of literals has leading zeros
 }
 
 // scanner cuts a text as MariaDB and MySQL do in their default lexing modes.
@@ -35,6 +36,7 @@ type scanner struct {
 	nest   int
 	marks  []int
 	dated  bool
+	zeros  bool
 	inside bool // of a dated comment
 }
 
@@ -55,7 +57,7 @@ func scan(text []byte, narrow bool) (scanned, *Refusal) {
 	if s.inside {
 		return scanned{}, openComment()
 	}
-	return scanned{clean: string(s.out), markers: s.marks, dated: s.dated}, nil
+	return scanned{clean: string(s.out), markers: s.marks, dated: s.dated, zeros: s.zeros}, nil
 }
 
 func tooDeep() *Refusal {
@@ -236,7 +238,22 @@ func (s *scanner) word() *Refusal {
 	for s.at < len(s.in) && wordByte(s.in[s.at]) {
 		s.at++
 	}
+	s.zeros = s.zeros || leadingZeros(s.out, s.in[start:s.at])
 	return s.name(start)
+}
+
+// leadingZeros says whether a word is an integer such as 007. Digits behind a
+// point are a fraction.
+func leadingZeros(before, word []byte) bool {
+	if len(word) < 2 || word[0] != '0' || len(before) > 0 && before[len(before)-1] == '.' {
+		return false
+	}
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // name copies what stands between start and here, if every parser reads it

@@ -5,33 +5,24 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/space"
 )
 
-// Type is the type of a key column, as far as canonical keys depend on it.
-type Type uint8
+// Type and Column say of a key column what the text of its keys depends on.
+type (
+	Type   = keytext.Type
+	Column = keytext.Column
+)
 
 // The types of key columns. A column of another type has Type 0: its table
 // is listed, but no key of it can be proven.
 const (
-	Integer Type = iota + 1 // TINYINT … BIGINT: Bits and Unsigned say which
-	Text                    // CHAR, VARCHAR: Length in characters, Collation
-	Binary                  // BINARY (Fixed), VARBINARY: Length in bytes
-	UUID                    // MariaDB's UUID
+	Integer = keytext.Integer
+	Text    = keytext.Text
+	Binary  = keytext.Binary
+	UUID    = keytext.UUID
 )
-
-// Column is a key column as the server describes it.
-type Column struct {
-	Name          string // as in the table; compared case-blind
-	Type          Type
-	Bits          int    // Integer: 8, 16, 24, 32 or 64
-	Unsigned      bool   // Integer
-	AutoIncrement bool   // Integer: an inserted 0 becomes another value, so it is refused
-	Generated     bool   // computed from other columns: no key of it can be proven
-	Length        int    // Text: characters; Binary: bytes
-	Fixed         bool   // CHAR, BINARY
-	Collation     string // Text: such as utf8mb4_bin, utf8mb4_general_ci
-}
 
 // Table is one listed table.
 type Table struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/go-sql-driver/mysql"
 
+	"github.com/atoll-live/atoll/server/keytext"
 	"github.com/atoll-live/atoll/server/mariadbtest"
 )
 
@@ -154,7 +155,7 @@ func fill(t *testing.T, s *mariadbtest.Server) {
 		}
 		id := 100
 		for _, k := range seeds(table.Key) {
-			if how, _ := comparisonOf(table.Key.Collation); how == foldingComparison && !plainKey([]byte(k)) {
+			if how, _ := keytext.ComparisonOf(table.Key.Collation); how == keytext.Folding && !keytext.Plain([]byte(k)) {
 				continue // such a table is not listed before its keys are canonical
 			}
 			for range 2 {
@@ -196,7 +197,7 @@ func (c conn) image() map[string]string {
 			continue
 		}
 		key := "CONVERT(" + table.Key.Name + " USING utf8mb4)"
-		if table.Key.Type == Binary {
+		if table.Key.Type == Binary && table.Key.Fixed {
 			key = "LOWER(HEX(" + table.Key.Name + "))"
 		}
 		for _, row := range c.list(fmt.Sprintf("SELECT CONCAT_WS('|', %s, HEX(%s), id, status, amount, n, mark, HEX(note), qty, product) FROM %s", key, table.Key.Name, name)) {

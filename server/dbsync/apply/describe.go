@@ -31,6 +31,8 @@ type ColumnInfo struct {
 	Type      string // "bigint", "enum"
 	FullType  string // "bigint(20) unsigned", "enum('a','b')"
 	Charset   string // "" when it holds no characters
+	Collation string // likewise
+	Length    int    // of characters or bytes, 0 when it holds none
 	Default   sql.NullString
 	Nullable  bool
 	Generated bool
@@ -127,11 +129,12 @@ func (r *describer) readTables(ctx context.Context, q Querier) error {
 }
 
 func (r *describer) readColumns(ctx context.Context, q Querier) error {
-	return r.rows(ctx, q, `SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(CHARACTER_SET_NAME,''), COLUMN_DEFAULT, IS_NULLABLE='YES',
-		IFNULL(GENERATION_EXPRESSION,'')<>'' FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={schema} AND TABLE_NAME IN ({tables}) ORDER BY TABLE_NAME, ORDINAL_POSITION`,
+	return r.rows(ctx, q, `SELECT TABLE_NAME, COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, IFNULL(CHARACTER_SET_NAME,''), IFNULL(COLLATION_NAME,''),
+		IFNULL(CHARACTER_MAXIMUM_LENGTH,0), COLUMN_DEFAULT, IS_NULLABLE='YES', IFNULL(GENERATION_EXPRESSION,'')<>''
+		FROM information_schema.COLUMNS WHERE TABLE_SCHEMA={schema} AND TABLE_NAME IN ({tables}) ORDER BY TABLE_NAME, ORDINAL_POSITION`,
 		func(scan scanner) error {
 			var c ColumnInfo
-			d, err := scan(&c.Name, &c.Type, &c.FullType, &c.Charset, &c.Default, &c.Nullable, &c.Generated)
+			d, err := scan(&c.Name, &c.Type, &c.FullType, &c.Charset, &c.Collation, &c.Length, &c.Default, &c.Nullable, &c.Generated)
 			if err != nil {
 				return err
 			}
@@ -257,26 +260,14 @@ func (d *Description) Troubles(key string, target bool) []string {
 	if key == "" {
 		return out
 	}
-	if c := d.Column(key); c == nil {
-		out = append(out, fmt.Sprintf("table %s.%s: it has no column %s, which the Database names as its key (add it, or mend the Database)", d.Schema, d.Name, key))
-	} else if !c.routable() {
-		out = append(out, fmt.Sprintf("table %s.%s: its key %s is a %s, whose values are not one text everywhere (use an integer, or CHAR or VARCHAR in utf8mb4)", d.Schema, d.Name, key, c.FullType))
+	c, ok := d.KeyColumn(key)
+	if !ok {
+		return append(out, fmt.Sprintf("table %s.%s: it has no column %s, which the Database names as its key (add it, or mend the Database)", d.Schema, d.Name, key))
+	}
+	if u := c.Unfit(); u != nil {
+		out = append(out, fmt.Sprintf("table %s.%s: its key %s is a %s and %s (%s)", d.Schema, d.Name, key, d.Column(key).FullType, u.What, u.Mend))
 	}
 	return out
-}
-
-// routable tells whether the proxy's text of a key and the log's are surely
-// the same.
-func (c *ColumnInfo) routable() bool {
-	switch c.Type {
-	case "tinyint", "smallint", "mediumint", "int", "bigint":
-		return true
-	case "char", "varchar":
-		return c.Charset == "utf8mb4" || c.Charset == "utf8mb3" || c.Charset == "ascii"
-	case "varbinary":
-		return true
-	}
-	return false
 }
 
 // CheckSource says what keeps a server's binary log from being carried, each

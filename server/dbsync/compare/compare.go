@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/atoll-live/atoll/server/dbsync/apply"
+	"github.com/atoll-live/atoll/server/keytext"
 )
 
 // chunkRows is how many rows are read at a time.
@@ -27,7 +28,7 @@ type Table struct {
 	A, B Side
 	Name string
 	Key  string                // sharding key column, "" for none
-	Pick func(key string) bool // the keys to compare, by the text of Key; nil for all
+	Pick func(key string) bool // the keys to compare; rows without a key are left out. nil for all rows
 	// Keys, when not nil, are all keys that Pick takes, so that others need not
 	// be read.
 	Keys []string
@@ -41,6 +42,10 @@ type Result struct {
 	Different int64    // on one side only, or unlike, after the time was over
 	More      bool     // there may be more of them: the comparison ended at Enough
 	First     []string // primary keys of some that differ, for people
+	// Odd are the primary keys of some rows whose key has a form that no proxy
+	// lets through; OddRows counts them, on both sides.
+	Odd     []string
+	OddRows int64
 }
 
 // firstLimit bounds what a Result shows.
@@ -50,7 +55,8 @@ const firstLimit = 10
 // digest of all columns that both sides have.
 type row struct {
 	pk     []string // values as SQL reads them, see pkColumns
-	key    string
+	key    string   // "" for none
+	odd    bool     // the key has a form that no proxy lets through
 	digest string
 }
 
@@ -71,7 +77,7 @@ func Run(ctx context.Context, t Table, patience time.Duration) (Result, error) {
 			return Result{Rows: c.rows}, fmt.Errorf("compare table %s: %w", t.Name, err)
 		}
 		if len(open) > 0 || c.over {
-			res := Result{Rows: c.rows, Different: int64(len(open)), More: !c.over}
+			res := Result{Rows: c.rows, Different: int64(len(open)), More: !c.over, Odd: c.odd, OddRows: c.oddRows}
 			for _, pk := range open[:min(len(open), firstLimit)] {
 				res.First = append(res.First, shown(pk))
 			}
@@ -107,11 +113,14 @@ type comparison struct {
 	show   []string // expressions that give them as literals
 	digest string
 	key    string
-	where  string // restricts to Keys
+	column keytext.Column // of the sharding key
+	where  string         // restricts to Keys
 
-	rows int64    // compared so far
-	from []string // primary key of the last of them
-	over bool     // all are
+	rows    int64    // compared so far
+	from    []string // primary key of the last of them
+	over    bool     // all are
+	odd     []string
+	oddRows int64
 }
 
 func prepare(ctx context.Context, t Table) (*comparison, error) {
@@ -139,16 +148,41 @@ func prepare(ctx context.Context, t Table) (*comparison, error) {
 	}
 	c.digest = "MD5(CONCAT_WS(','," + strings.Join(parts, ",") + "))"
 	if t.Key != "" {
-		c.key = "IFNULL(CONVERT(" + quote(t.Key) + " USING utf8mb4),'')"
-	}
-	if t.Keys != nil {
-		list := []string{"NULL"}
-		for _, k := range t.Keys {
-			list = append(list, apply.Quote(k))
+		var ok bool
+		if c.column, ok = a.KeyColumn(t.Key); !ok {
+			return nil, fmt.Errorf("it has no column %s", t.Key)
 		}
-		c.where = quote(t.Key) + " IN (" + strings.Join(list, ",") + ")"
+		c.keys()
 	}
 	return c, nil
+}
+
+// keys makes the expressions of the sharding key: its value as Stored reads
+// it, and the rows of Keys.
+func (c *comparison) keys() {
+	name := quote(c.Key)
+	value, literal := "CONVERT("+name+" USING utf8mb4)", apply.Quote
+	switch {
+	case c.column.Type == keytext.Integer:
+		value = "CONVERT(" + name + "+0 USING utf8mb4)" // ZEROFILL shows itself otherwise
+		literal = func(key string) string { return key }
+	case c.column.Type == keytext.Binary:
+		value = name
+		if c.column.Fixed {
+			literal = func(key string) string { return "X" + apply.Quote(key) }
+		}
+	}
+	c.key = "IFNULL(" + value + ",'')"
+	if c.Table.Keys == nil {
+		return
+	}
+	list := []string{"NULL"}
+	for _, k := range c.Table.Keys {
+		if c.column.IsKey(k) {
+			list = append(list, literal(k))
+		}
+	}
+	c.where = name + " IN (" + strings.Join(list, ",") + ")"
 }
 
 func quote(s string) string { return "`" + strings.ReplaceAll(s, "`", "``") + "`" }
@@ -207,10 +241,29 @@ func (c *comparison) scan(ctx context.Context) ([][]string, error) {
 		}
 		n, diff := unlike(a, b)
 		c.rows += n
+		c.note(a)
+		c.note(b)
 		open = append(open, diff...)
 		c.from, c.over = last, last == nil
 	}
 	return open, nil
+}
+
+// note counts the rows whose key has a form that no proxy lets through.
+func (c *comparison) note(rows map[string]row) {
+	var odd []string
+	for _, r := range rows {
+		if r.odd {
+			c.oddRows++
+			odd = append(odd, shown(r.pk))
+		}
+	}
+	slices.SortFunc(odd, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
+	for _, pk := range odd {
+		if len(c.odd) < firstLimit && !slices.Contains(c.odd, pk) {
+			c.odd = append(c.odd, pk)
+		}
+	}
 }
 
 // until is the condition for rows up to a primary key, nil for all.
@@ -293,7 +346,11 @@ func (c *comparison) read(ctx context.Context, s Side, where string, limit int) 
 		}
 		n++
 		last = r.pk
-		if c.Pick == nil || c.Pick(r.key) {
+		if r.key != "" {
+			text, ok := c.column.Stored([]byte(r.key))
+			r.key, r.odd = text, !ok
+		}
+		if c.Pick == nil || r.key != "" && !r.odd && c.Pick(r.key) {
 			out[strings.Join(r.pk, "\x00")] = r
 		}
 	}
