@@ -68,11 +68,6 @@ func harmless(t *testing.T, path, dir string) []struct {
 			r := first(s, "unitRules")
 			r["units"] = slices.DeleteFunc(r["units"].([]any), func(u any) bool { return u.(object)["code"] == "unit-x" })
 		}},
-		{"reads anywhere", "database", func(s object) {
-			for _, table := range s["tables"].([]any) {
-				delete(table.(object), "reads")
-			}
-		}},
 		{"a path more", "multilivespace", func(s object) {
 			d := first(s, "domains")
 			path := object{"path": "/never"}
@@ -87,7 +82,8 @@ func harmless(t *testing.T, path, dir string) []struct {
 }
 
 // TestApplyUnderLoad changes documents all the time while buyers come: no
-// request fails, and nothing is lost. Then users move, and the file from before
+// request fails, and nothing is lost. (Writers by SQL that ask the wrong proxy
+// are told the owner by 9601, with and without applies.) Then users move, and the file from before
 // the move is refused with the move that would take them back.
 func TestApplyUnderLoad(t *testing.T) {
 	path := program(t, "atoll")
@@ -108,10 +104,9 @@ func TestApplyUnderLoad(t *testing.T) {
 	var rep struct {
 		report
 		Load object `json:"load"`
-		SQL  object `json:"sql_refusals"`
 	}
 	decode(t, answer.String(), &rep)
-	if rep.Verdict != "pass" || rep.OrdersAcked < 200 || rep.WritesRefused != 0 || len(rep.SQL) != 0 {
+	if rep.Verdict != "pass" || rep.OrdersAcked < 200 || rep.WritesRefused != 0 {
 		t.Errorf("report: %s\n%s", tail(answer.String()), tail(words.String()))
 	}
 	for _, figure := range []string{"http_refused", "http_unknown", "sql_unknown", "read_errors", "given_up", "unresolved", "shed"} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/space"
@@ -102,6 +103,7 @@ func TestSettleComparesEveryTypeOfKey(t *testing.T) {
 		keys = append(keys, k.text(7), k.text(8))
 	}
 	w := newWorld(t, 2, tables, ddl...)
+	w.sites["unit-b"].cfg.Settle = 100 * time.Millisecond
 	w.startAll()
 	for i := range types {
 		unlogged(t, w.sites["unit-b"].db, fmt.Sprintf("DELETE FROM t%d WHERE n IN (2,3)", i))

@@ -139,7 +139,7 @@ func (s *Sync) compareListed(ctx context.Context, c *atollv1.Comparison, a *atol
 			a.Differences = append(a.Differences, d)
 			continue
 		}
-		r, err := compare.Run(ctx, compare.Table{A: from, B: to, Name: t.GetName(), Enough: enoughRows}, s.patience(c, t))
+		r, err := compare.Run(ctx, compare.Table{A: from, B: to, Name: t.GetName(), Key: t.GetKey(), Enough: enoughRows}, s.patience(c, t))
 		a.Figures["rows_compared"] += r.Rows
 		if err != nil {
 			return err

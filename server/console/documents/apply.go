@@ -29,8 +29,9 @@ const (
 // plan is what an apply would do: for each space it touches the snapshot to
 // publish, and for each document of the input what becomes of it.
 type plan struct {
-	next    map[string]*space.Snapshot // by space code, changed ones only
-	applied []*atollv1.Applied
+	next     map[string]*space.Snapshot // by space code, changed ones only
+	applied  []*atollv1.Applied
+	warnings []string
 }
 
 // Apply puts documents in force, all or none. It never changes an owner, and
@@ -85,6 +86,7 @@ func (s *Service) apply(ctx context.Context, docs []space.Document, problems spa
 		if err := c.check(ctx, st, p); err != nil {
 			return nil, nil, err
 		}
+		warnings = append(warnings, p.warnings...)
 		if r.GetDryRun() || len(p.next) == 0 {
 			return p.applied, warnings, nil
 		}
@@ -181,6 +183,7 @@ func (s *Service) plan(st *state, docs []space.Document) (*plan, error) {
 		if err := s.movesKept(st.current(code).Snapshot, next); err != nil {
 			return nil, err
 		}
+		p.warnings = append(p.warnings, readsAnywhere(st.current(code).Snapshot, next)...)
 	}
 	for _, a := range p.applied {
 		a.Epoch = st.current(a.GetSpace()).Epoch()
@@ -210,6 +213,29 @@ func ownersKept(was, next *space.Snapshot) error {
 		lines = append(lines, c.String())
 	}
 	return refused("%s", strings.Join(lines, "\n"))
+}
+
+// readsAnywhere warns of tables whose keyed reads no longer go to the owner
+// alone: that changes no owner, but readers elsewhere see what lanes brought.
+func readsAnywhere(was, next *space.Snapshot) []string {
+	var out []string
+	for _, db := range next.Databases {
+		for i, t := range db.Spec.Tables {
+			if t.Reads == "" && readsOwner(was, db.Metadata.Name, t.Name) {
+				out = append(out, fmt.Sprintf("Database %s: spec.tables[%d].reads: table %s may now be read in units that do not own the key,"+
+					" where rows are as old as the lanes are behind", db.Metadata.Name, i, t.Name))
+			}
+		}
+	}
+	return out
+}
+
+func readsOwner(s *space.Snapshot, database, table string) bool {
+	return s != nil && slices.ContainsFunc(s.Databases, func(db *space.Database) bool {
+		return db.Metadata.Name == database && slices.ContainsFunc(db.Spec.Tables, func(t space.Table) bool {
+			return t.Name == table && t.Reads == space.ReadsOwner
+		})
+	})
 }
 
 // movesKept refuses, for a while, what would have lanes judge rows otherwise

@@ -137,7 +137,7 @@ func databaseEdits() []kindOfChange {
 		{what: "a table renamed", pairs: []string{"name: orders", "name: bills"}, refused: []string{"table orders would go from unit to nothing"}},
 		{what: "a table added", pairs: []string{"{name: stock, kind: center}", "{name: stock, kind: center}\n    - {name: carts, kind: unit, key: buyer_id}"}, why: "its rows were compared"},
 		{what: "tables in another order", pairs: []string{"    - {name: products, kind: centerUnit}\n    - {name: stock, kind: center}", "    - {name: stock, kind: center}\n    - {name: products, kind: centerUnit}"}, why: noOwner},
-		{what: "reads anywhere", pairs: []string{", reads: owner", ""}, why: "reads alone: who may write stays"},
+		{what: "reads anywhere", pairs: []string{", reads: owner", ""}, why: "reads alone, with a warning: who may write stays"},
 		{what: "defaultKind to local", pairs: []string{"defaultKind: center", "defaultKind: local"}, refused: []string{`database "shop": defaultKind would go from center to local (list the tables`}},
 		{what: "defaultKind to refuse", pairs: []string{"defaultKind: center", "defaultKind: refuse"}, why: "nobody writes those tables any more"},
 		{what: "a source's account", pairs: []string{source + ", user: atoll", source + ", user: other"}, why: noOwner},
@@ -177,8 +177,12 @@ func TestApply_EveryKindOfChange(t *testing.T) {
 				d.refuse(text, connect.CodeFailedPrecondition, e.refused...)
 			default:
 				before := d.snapshot()
-				if got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(text)}); err != nil || e.why == "" || !strings.Contains(got, "changed@2") {
+				got, err := d.try(&atollv1.ApplyRequest{Documents: []byte(text)})
+				if err != nil || e.why == "" || !strings.Contains(got, "changed@2") {
 					t.Fatalf("applied: %s, %v (harmless: %s)", got, err, e.why)
+				}
+				if strings.Contains(e.why, "with a warning") != strings.Contains(got, "warning: Database shop: spec.tables[0].reads: table orders may now be read") {
+					t.Errorf("warnings: %s", got)
 				}
 				if moved := moved(t, before, d.snapshot(), sample(nil)); moved != "" {
 					t.Errorf("an owner changed: %s", moved)

@@ -123,7 +123,9 @@ func TestCheck_Illegal(t *testing.T) {
 		"a read behind an acknowledgement":        {h().write(1, 0, 1).write(2, 2, 3).read(1, 4, 5).read(2, 6, 7), StaleRead},
 		"a read behind a read":                    {h().write(1, 0, 20).read(1, 1, 2).read(0, 3, 4).read(1, 5, 6), StaleRead},
 		"a read behind swaps":                     {h().write(1, 0, 1).cas(1, 2, 2, 20).cas(2, 3, 2, 20).read(3, 4, 5).read(1, 6, 7).read(3, 8, 9), StaleRead},
-		"written again later":                     {h().write(1, 0, 1).read(1, 2, 3).write(2, 4, 5).read(2, 6, 7).read(1, 8, 9).read(1, 10, 11), Doubled},
+		"written again later":                     {h().write(1, 0, 1).read(1, 2, 3).write(2, 4, 5).read(2, 6, 7).read(1, 8, 9).read(1, 10, 11).read(1, 12, 13), Doubled},
+		"written again later, and taken":          {h().write(1, 0, 1).read(1, 2, 3).write(2, 4, 5).read(2, 6, 7).cas(1, 3, 8, 9), Doubled},
+		"seen again among others":                 {h().write(1, 0, 1).read(1, 2, 3).write(2, 4, 5).read(2, 6, 7).read(1, 8, 9).read(2, 10, 11).read(1, 12, 13).read(1, 14, 15), StaleRead},
 		"refused although the value was there":    {h().write(1, 0, 1).refused(1, 2, 2, 3).read(1, 4, 5), NotLinearizable},
 		"refused, and the unknown write was late": {h().refused(0, 2, 5, 6).write(1, 7, 8).ends(Unknown), NotLinearizable},
 

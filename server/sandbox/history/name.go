@@ -80,8 +80,9 @@ func (f *facts) swappedTwice() *Violation {
 	return nil
 }
 
-// cameBack finds a value that was seen, then another, then the first again, at
-// least twice and the other no more: it was written again.
+// cameBack finds a value that was seen, then another was read, then the first
+// was there again: a swap took it, or it was seen three times in a row. Seen
+// once, it may be a read that was too old.
 func (f *facts) cameBack() *Violation {
 	first := map[int64]*Op{} // value → the answer that showed it first
 	for _, s := range f.sights {
@@ -93,27 +94,35 @@ func (f *facts) cameBack() *Violation {
 		if first[a.value] != a.by {
 			continue
 		}
-		var other *sight
-		for i, b := range f.sights {
-			if b.value != a.value && b.by.Invoke > a.by.Return && (other == nil || b.by.Return < other.by.Return) {
-				other = &f.sights[i]
+		var other *Op
+		for _, b := range f.sights {
+			if b.value != a.value && b.by.Kind == Read && b.by.Invoke > a.by.Return && (other == nil || b.by.Return < other.Return) {
+				other = b.by
 			}
 		}
-		if other == nil {
-			continue
+		if again := f.again(a.value, other); again != nil {
+			return found(Doubled, []*Op{f.writer[a.value], a.by, other, again}, "%d came back after %d", a.value, other.Value)
 		}
-		var again []*Op
-		gone := true
-		for _, c := range f.sights {
-			if c.by.Invoke > other.by.Return && c.value == a.value {
-				again = append(again, c.by)
+	}
+	return nil
+}
+
+// again is the first answer behind another that shows a value in earnest.
+func (f *facts) again(value int64, other *Op) (first *Op) {
+	const earnest = 3
+	row := 0
+	for _, c := range f.sights { // in the order in which they began
+		switch {
+		case other == nil || c.by.Invoke <= other.Return:
+		case c.value != value:
+			row, first = 0, nil
+		default:
+			if row++; first == nil {
+				first = c.by
 			}
-			if len(again) > 0 && c.value == other.value {
-				gone = false
+			if row == earnest || c.by.Kind == CAS {
+				return first
 			}
-		}
-		if gone && len(again) > 1 {
-			return found(Doubled, []*Op{f.writer[a.value], a.by, other.by, again[0]}, "%d came back after %d", a.value, other.value)
 		}
 	}
 	return nil
