@@ -294,7 +294,7 @@ func (r *run) fillLoad(ledger *load.Ledger) {
 		one := m.report(writes)
 		rep.TxKilled += one.TxKilled
 		rep.Moves = append(rep.Moves, one)
-		if rep.Soak == nil {
+		if rep.Soak == nil && r.faults == nil {
 			r.screen.pauses(one, m.delays(writes))
 		}
 	}
