@@ -43,7 +43,7 @@ type checked struct {
 func TestChaos_Short(t *testing.T) {
 	path, dir := program(t, "atoll"), t.TempDir()
 	file := filepath.Join(dir, "report.json")
-	r := run(t, 5*time.Minute, path, "sandbox", "chaos", "--dir", filepath.Join(dir, "s"), "--port-base", portBase(), "--seconds", "40", "--rate", "30",
+	r := run(t, 5*time.Minute, path, "sandbox", "chaos", "--dir", filepath.Join(dir, "s"), "--port-base", portBase(), "--seconds", "34", "--rate", "30",
 		"--canaries", "8", "--report", file)
 	raw, err := os.ReadFile(file)
 	if err != nil {

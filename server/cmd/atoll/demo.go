@@ -216,7 +216,7 @@ type SandboxChaosCmd struct {
 }
 
 // chaosSecondsMin leaves room for some faults and the quiet end.
-const chaosSecondsMin = 40
+const chaosSecondsMin = 30
 
 // Run is the main job while things break.
 func (c *SandboxChaosCmd) Run(ctx context.Context, out *Output) (err error) {

@@ -110,7 +110,7 @@ func (h *HistoryReport) broken(all *reasons) {
 	if len(h.Samples) > 0 {
 		first = h.Samples[0]
 	}
-	all.broken(h.Violations > 0, "the histories of %d keys' notes or baskets are violated: %s (first: %s)", h.Violations, strings.Join(names, ", "), first)
+	all.broken(h.Violations > 0, "%d notes or baskets have a history that no order explains: %s (first: %s)", h.Violations, strings.Join(names, ", "), first)
 	all.broken(h.Undecided > 0, "%d histories could not be decided (first: %s)", h.Undecided, first)
 	all.broken(h.Unread > 0, "%d notes or baskets could not be read at the end", h.Unread)
 	for _, k := range []history.Kind{history.Read, history.Write, history.CAS, history.Append, history.List} {

@@ -108,7 +108,7 @@ func TestReport_EachBadHistoryFails(t *testing.T) {
 		t.Errorf("a good history: %s", *r.Reason)
 	}
 	for reason, breakIt := range map[string]func(*HistoryReport){
-		"2 keys' notes or baskets are violated: lost update 1, stale read 1 (first: this)": func(h *HistoryReport) {
+		"2 notes or baskets have a history that no order explains: lost update 1, stale read 1 (first: this)": func(h *HistoryReport) {
 			h.Violations, h.Anomalies, h.Samples = 2, map[history.Anomaly]int{history.StaleRead: 1, history.LostUpdate: 1}, []string{"this"}
 		},
 		"3 histories could not be decided": func(h *HistoryReport) { h.Undecided = 3 },

@@ -139,8 +139,8 @@ func checkObject(object string, ops []*Op, steps int) (v *Violation, undecided s
 // found makes a violation of the operations that contradict each other.
 func found(a Anomaly, ops []*Op, format string, args ...any) *Violation {
 	v := &Violation{Anomaly: a, What: fmt.Sprintf(format, args...)}
-	for _, o := range ops {
-		if o != nil {
+	for i, o := range ops {
+		if o != nil && !slices.Contains(ops[:i], o) {
 			v.Ops = append(v.Ops, *o)
 		}
 	}

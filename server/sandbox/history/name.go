@@ -1,7 +1,5 @@
 package history
 
-import "slices"
-
 // sight is one answer that shows a value of a register.
 type sight struct {
 	by    *Op
@@ -182,7 +180,7 @@ func (f *facts) unexplained(at *Op) *Violation {
 		value = at.Was
 	}
 	ops := []*Op{at}
-	if w := f.writer[value]; w != nil && w != at {
+	if w := f.writer[value]; w != nil {
 		ops = append(ops, w)
 	}
 	var last *Op
@@ -192,8 +190,5 @@ func (f *facts) unexplained(at *Op) *Violation {
 			last = o
 		}
 	}
-	if last != nil && !slices.Contains(ops, last) {
-		ops = append(ops, last)
-	}
-	return found(NotLinearizable, ops, "no order of the operations explains the first of these")
+	return found(NotLinearizable, append(ops, last), "no order of the operations explains the first of these")
 }

@@ -239,11 +239,13 @@ func (s *searcher) follow(at state, todo []state) []state {
 			continue
 		}
 		if o.optional {
-			like := &tried[b2i(o.Kind == CAS)]
-			if !refused || *like && !o.named {
+			like := b2i(o.Kind == CAS)
+			if !refused || tried[like] && !o.named {
 				continue
 			}
-			*like = *like || !o.named
+			if !o.named {
+				tried[like] = true
+			}
 		}
 		todo = append(todo, s.settle(state{o.Value, at.in | 1<<o.slot}))
 	}

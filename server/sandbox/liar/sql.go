@@ -230,13 +230,14 @@ var (
 func (t *talk) query(p []byte) error {
 	text := string(p[1:])
 	write := aWrite.FindStringSubmatch(text)
+	blind := len(write) == 4 && write[3] == "" // whatever was there before
 	var err error
 	switch alone := !t.status.Has(mysql.StatusInTransaction); {
 	case write != nil && t.q.cfg.Lie == OKWithoutWrite && t.q.turn():
 		err = t.done()
 	case write != nil && t.q.cfg.Lie == WriteTwice && t.q.turn():
 		return t.twice(p, write)
-	case write != nil && write[3] == "" && alone && t.q.cfg.Lie == Reorder && t.q.turn():
+	case blind && alone && t.q.cfg.Lie == Reorder && t.q.turn():
 		t.q.hold(write, text)
 		return t.done()
 	case alone && t.q.cfg.Lie == StaleRead && aRead.MatchString(text):

@@ -153,45 +153,53 @@ func until(t *testing.T, what string, ok func() bool) {
 func TestSQLLiar_TheRestIsTrue(t *testing.T) {
 	server := shelves(t)
 	for _, lie := range SQLLies() {
-		server.Exec(t, "DELETE FROM rest", "REPLACE INTO notes VALUES ('k', 0)")
-		liar, honest := lied(t, server, lie, 1)
-		ctx := t.Context()
-		long := strings.Repeat("long", 100_000)
-		insert, err := liar.PrepareContext(ctx, "INSERT INTO rest VALUES (?, ?)")
-		if err != nil {
+		t.Run(lie, func(t *testing.T) { theRestIsTrue(t, server, lie) })
+	}
+}
+
+func theRestIsTrue(t *testing.T, server *mariadbtest.Server, lie string) {
+	server.Exec(t, "DELETE FROM rest", "REPLACE INTO notes VALUES ('k', 0)")
+	liar, honest := lied(t, server, lie, 1)
+	ctx := t.Context()
+	long := strings.Repeat("long", 100_000)
+	insert, err := liar.PrepareContext(ctx, "INSERT INTO rest VALUES (?, ?)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer insert.Close()
+	tx, err := liar.BeginTx(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if _, err := tx.StmtContext(ctx, insert).ExecContext(ctx, n, long); err != nil {
 			t.Fatal(err)
 		}
-		defer insert.Close()
-		tx, err := liar.BeginTx(ctx, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for n := range 3 {
-			if _, err := tx.StmtContext(ctx, insert).ExecContext(ctx, n, long); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := tx.Commit(); err != nil {
-			t.Fatal(err)
-		}
-		_, err = insert.ExecContext(ctx, 1, "again")
-		if refusal, ok := errors.AsType[*mysql.MySQLError](err); !ok || refusal.Number != 1062 {
-			t.Errorf("%s: a duplicate: %v", lie, err)
-		}
-		if _, err := liar.PrepareContext(ctx, "SELECT nonsense FROM nowhere"); err == nil || !strings.Contains(err.Error(), "nowhere") {
-			t.Errorf("%s: a wrong statement: %v", lie, err)
-		}
-		var rows, size int
-		if err := liar.QueryRowContext(ctx, "SELECT COUNT(*), SUM(LENGTH(text)) FROM rest").Scan(&rows, &size); err != nil || rows != 3 || size != 3*len(long) {
-			t.Errorf("%s: %d rows of %d, %v", lie, rows, size, err)
-		}
-		change(t, honest, setNote, 7)
-		if got := text(t, honest, readNote); got != "7" {
-			t.Errorf("%s: past the liar: %s", lie, got)
-		}
-		if err := liar.PingContext(ctx); err != nil {
-			t.Errorf("%s: %v", lie, err)
-		}
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = insert.ExecContext(ctx, 1, "again")
+	if refusal, ok := errors.AsType[*mysql.MySQLError](err); !ok || refusal.Number != 1062 {
+		t.Errorf("%s: a duplicate: %v", lie, err)
+	}
+	wrong, err := liar.PrepareContext(ctx, "SELECT nonsense FROM nowhere")
+	if err == nil {
+		defer wrong.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("%s: a wrong statement: %v", lie, err)
+	}
+	var rows, size int
+	if err := liar.QueryRowContext(ctx, "SELECT COUNT(*), SUM(LENGTH(text)) FROM rest").Scan(&rows, &size); err != nil || rows != 3 || size != 3*len(long) {
+		t.Errorf("%s: %d rows of %d, %v", lie, rows, size, err)
+	}
+	change(t, honest, setNote, 7)
+	if got := text(t, honest, readNote); got != "7" {
+		t.Errorf("%s: past the liar: %s", lie, got)
+	}
+	if err := liar.PingContext(ctx); err != nil {
+		t.Errorf("%s: %v", lie, err)
 	}
 }
 
