@@ -16,16 +16,6 @@ import (
 // object is a JSON object.
 type object = map[string]any
 
-// document gives one back as apply takes it.
-func document(t *testing.T, path, dir, kind string) object {
-	t.Helper()
-	r := run(t, time.Minute, path, "get", kind, "shop", "-o", "json", "--dir", dir)
-	r.want(t, statusDone, "get "+kind)
-	var d object
-	decode(t, r.stdout, &d)
-	return d
-}
-
 func write(t *testing.T, d object) string {
 	t.Helper()
 	raw, err := json.Marshal(d)
@@ -88,7 +78,7 @@ func harmless(t *testing.T, path, dir string) []struct {
 func TestApplyUnderLoad(t *testing.T) {
 	path := program(t, "atoll")
 	dir, _ := sandbox(t, path)
-	spaceBefore, databaseBefore := document(t, path, dir, "multilivespace"), document(t, path, dir, "database")
+	spaceBefore, databaseBefore := document(t, path, dir, "multilivespace", "shop"), document(t, path, dir, "database", "shop")
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	var answer, words bytes.Buffer
@@ -143,7 +133,7 @@ func applyWhile(t *testing.T, path, dir string, ended <-chan error, originals ..
 				return applied
 			default:
 			}
-			d := document(t, path, dir, step.kind)
+			d := document(t, path, dir, step.kind, "shop")
 			step.change(spec(d))
 			apply(step.what, d)
 		}
@@ -156,7 +146,7 @@ func applyWhile(t *testing.T, path, dir string, ended <-chan error, originals ..
 // oldFile moves users and applies what stood before.
 func oldFile(t *testing.T, path, dir string) {
 	t.Helper()
-	before := document(t, path, dir, "multilivespace")
+	before := document(t, path, dir, "multilivespace", "shop")
 	r := run(t, 2*time.Minute, path, "move", "start", "--space", "shop", "--from", "unit-a", "--to", "unit-b", "--percent", "10", "--wait", "-o", "json", "--dir", dir)
 	r.want(t, statusDone, "move start")
 	after := run(t, time.Minute, path, "get", "multilivespace", "shop", "-o", "json", "--dir", dir).stdout

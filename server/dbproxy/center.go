@@ -8,9 +8,6 @@ import (
 	"github.com/atoll-live/atoll/server/wire/mysql"
 )
 
-// maxSettings bounds the SET statements that a session remembers.
-const maxSettings = 64
-
 // centerIdle is how long a center connection may rest before it is tried
 // first: a write into one that the server has closed would have an unknown
 // outcome.
@@ -25,6 +22,9 @@ func (s *session) reachCenter(ctx context.Context, st *state) *mysql.ServerError
 	if s.center != nil && (s.center.source != st.center || !s.awake(s.center)) {
 		s.setCenter(nil)
 	}
+	if s.settings.lost {
+		return errSettings
+	}
 	if s.center == nil {
 		l, err := s.dial(ctx, st.center, s.hello)
 		if err != nil {
@@ -32,19 +32,38 @@ func (s *session) reachCenter(ctx context.Context, st *state) *mysql.ServerError
 		}
 		l.SetLimit(s.p.cfg.Limits.Center)
 		s.setCenter(l)
-		s.replayed = 0
+		s.settings.sent = 0
 	}
-	for ; s.replayed < len(s.settings); s.replayed++ {
-		end, err := s.ask(s.center, append([]byte{byte(mysql.ComQuery)}, s.settings[s.replayed]...))
+	if err := s.sendSettings(); err != nil {
+		s.setCenter(nil)
+		return unreachable(err)
+	}
+	return nil
+}
+
+// sendSettings brings the center's connection up to date. Autocommit is on
+// there, whatever the server begins with or a SET among others says: what is
+// written at the center is alone in its transaction.
+func (s *session) sendSettings() error {
+	say := func(text string) (mysql.Status, error) {
+		end, err := s.ask(s.center, append([]byte{byte(mysql.ComQuery)}, text...))
 		if err == nil && end.Kind == mysql.EndERR {
 			err = end.Err
 		}
-		if err != nil {
-			s.setCenter(nil)
-			return unreachable(err)
+		return end.OK.Status, err
+	}
+	for t := &s.settings; t.sent < len(t.list); t.sent++ {
+		var err error
+		if s.center.Status, err = say(t.list[t.sent].text); err != nil {
+			return err
 		}
 	}
-	return nil
+	if s.center.Status.Has(mysql.StatusAutocommit) {
+		return nil
+	}
+	status, err := say("SET autocommit = 1")
+	s.center.Status = status
+	return err
 }
 
 func unreachable(err error) *mysql.ServerError {

@@ -20,6 +20,7 @@ func (s *session) commands(ctx context.Context) error {
 			switch {
 			case errors.Is(err, mysql.ErrTooLarge):
 				_ = s.client.Send(mysql.AppendError(nil, errTooLarge))
+				s.client.Drain(drainLimit, int64(s.p.cfg.Limits.Packet))
 			case errors.Is(err, io.EOF):
 				return errQuit
 			}
@@ -36,6 +37,9 @@ func (s *session) commands(ctx context.Context) error {
 		}
 	}
 }
+
+// drainLimit is how long the rest of a packet that is too large may come.
+const drainLimit = time.Second
 
 // keepPacket is how much memory for packets a session keeps between commands.
 const keepPacket = 16 << 10
@@ -192,7 +196,7 @@ func (s *session) statistics(p []byte) error {
 // that is served; others only when what is not listed is local.
 func (s *session) use(st *state, name string) *mysql.ServerError {
 	switch {
-	case name == s.p.cfg.Database || name == st.home.database:
+	case name == s.p.cfg.Database || name == st.home.Database:
 		s.view.Database = ""
 	case st.database.Spec.DefaultKind == space.TableLocal:
 		s.view.Database = name
@@ -215,7 +219,7 @@ func (s *session) changeDatabase(name string) error {
 		return s.fail(e)
 	}
 	if s.view.Database == "" {
-		name = st.home.database
+		name = st.home.Database
 	}
 	return s.atHome(&exchange{
 		packet: append([]byte{byte(mysql.ComInitDB)}, name...), how: answer,
@@ -234,7 +238,27 @@ func (s *session) reset(p []byte) error {
 		return err
 	}
 	s.forgetState()
-	return s.pass(p, answer)
+	if _, err := s.enter(running, false); err != nil {
+		return err
+	}
+	end, err := s.ask(s.home, p)
+	if err != nil {
+		return s.lost(err)
+	}
+	if end.Kind == mysql.EndERR {
+		s.leave()
+		return s.fail(end.Err)
+	}
+	s.status = end.OK.Status
+	// The session has the server's settings again, which may have changed
+	// since it began.
+	view, _, err := s.home.reading(", ''")
+	if err != nil {
+		return s.lost(err)
+	}
+	s.reads(view)
+	s.leave()
+	return s.ok()
 }
 
 // endTransaction rolls back what is open, and sees it ended, before the
@@ -263,9 +287,8 @@ func (s *session) endTransaction() error {
 
 func (s *session) forgetState() {
 	clear(s.statements)
-	s.textSize = 0
-	s.settings, s.replayed = nil, 0
-	s.view = s.initial
+	s.textSize, s.latest = 0, 0
+	s.settings = settings{}
 	s.setCenter(nil)
 }
 

@@ -70,13 +70,13 @@ func (s *session) rollBackIdle(t *guard.Tx) {
 }
 
 func (s *session) killQuery(ctx context.Context) {
-	err := s.home.source.killQuery(ctx, s.home.thread)
+	err := s.home.source.KillQuery(ctx, s.home.thread)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pressed = false
 	s.free.Broadcast()
 	if err != nil {
-		s.p.log.Warn("statement not killed, trying again", "unit", s.home.source.unit, "thread", s.home.thread.id, "err", err)
+		s.p.log.Warn("statement not killed, trying again", "unit", s.home.source.Unit, "thread", s.home.thread.ID, "err", err)
 	}
 }
 

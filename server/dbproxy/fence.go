@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/atoll-live/atoll/guard"
+	"github.com/atoll-live/atoll/server/dbproxy/source"
 )
 
 // pressEvery is how often the enforcer looks again while something must end.
@@ -101,7 +102,7 @@ func (p *Proxy) leaseHolds() bool {
 
 // reap sees a server thread gone, and only then counts t, what it had open, as
 // ended. It goes on until the server answers or the proxy ends for good.
-func (p *Proxy) reap(s *source, th thread, t *guard.Tx) {
+func (p *Proxy) reap(s *source.Source, th source.Thread, t *guard.Tx) {
 	p.work.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
@@ -112,15 +113,15 @@ func (p *Proxy) reap(s *source, th thread, t *guard.Tx) {
 			case <-ctx.Done():
 			}
 		}()
-		if err := s.seeGone(ctx, th); err != nil {
-			p.log.Warn("server thread not seen gone, the next life will end it", "unit", s.unit, "thread", th.id, "err", err)
+		if err := s.SeeGone(ctx, th); err != nil {
+			p.log.Warn("server thread not seen gone, the next life will end it", "unit", s.Unit, "thread", th.ID, "err", err)
 			return
 		}
 		if t != nil {
 			t.End()
 		}
-		if err := s.unmark(p.cfg.Plane, p.cfg.Incarnation, th); err != nil {
-			p.log.Warn("mark of a server thread stays", "unit", s.unit, "thread", th.id, "err", err)
+		if err := s.Unmark(p.owner(), th); err != nil {
+			p.log.Warn("mark of a server thread stays", "unit", s.Unit, "thread", th.ID, "err", err)
 		}
 	})
 }

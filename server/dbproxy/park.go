@@ -3,6 +3,8 @@ package dbproxy
 import (
 	"sync"
 	"time"
+
+	"github.com/atoll-live/atoll/server/wire/mysql"
 )
 
 // parks bounds the statements that wait for a fence to go. A parked statement
@@ -42,9 +44,13 @@ type parking struct {
 	until time.Time // zero before the first wait
 }
 
+// leftEvery is how often a parked statement looks whether its client is there.
+const leftEvery = 100 * time.Millisecond
+
 // wait waits for a change of the snapshot. It is false when the statement has
-// waited long enough in all, when there is no place, or when the session ends.
-func (k *parking) wait(changed <-chan struct{}, ending <-chan struct{}) bool {
+// waited long enough in all, when there is no place, or when the session ends
+// or its client has left.
+func (k *parking) wait(changed <-chan struct{}, ending <-chan struct{}, client *mysql.Conn) bool {
 	if k.until.IsZero() {
 		if !k.p.parks.enter(k.size) {
 			return false
@@ -55,13 +61,21 @@ func (k *parking) wait(changed <-chan struct{}, ending <-chan struct{}) bool {
 	}
 	timer := time.NewTimer(time.Until(k.until))
 	defer timer.Stop()
-	select {
-	case <-changed:
-		return true
-	case <-ending:
-		return false
-	case <-timer.C:
-		return false
+	look := time.NewTicker(leftEvery)
+	defer look.Stop()
+	for {
+		select {
+		case <-changed:
+			return !client.Gone()
+		case <-ending:
+			return false
+		case <-timer.C:
+			return false
+		case <-look.C:
+			if client.Gone() {
+				return false
+			}
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/sdk/console"
 	"github.com/atoll-live/atoll/server/dbproxy/prove"
+	"github.com/atoll-live/atoll/server/dbproxy/source"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -36,7 +37,7 @@ type Proxy struct {
 	mu        sync.Mutex
 	changed   chan struct{}         // closed, and replaced, by each Install and each new state
 	heldEpoch int64                 // reported in place of the epoch in force, when not 0
-	known     []*source             // every server ever used, for closing
+	known     []*source.Source      // every server ever used, for closing
 	fenced    map[fenceID]time.Time // since when a fence is in force here
 	gains     gains
 	others    map[string]*space.Snapshot // of spaces that are not served here
@@ -216,7 +217,7 @@ func (p *Proxy) closeSources() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range p.known {
-		s.close()
+		s.Close()
 	}
 }
 

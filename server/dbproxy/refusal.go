@@ -64,8 +64,12 @@ func anotherOwner(d route.Decision) *prove.Refusal {
 	}
 }
 
-func twoSources(what string) *prove.Refusal {
-	return &prove.Refusal{Code: codeTwoOwners, Rule: "two sources", What: what, Mend: "write center-unit tables alone and with autocommit on"}
+func twoSources(what, mend string) *prove.Refusal {
+	return &prove.Refusal{Code: codeTwoOwners, Rule: "two sources", What: what, Mend: mend}
+}
+
+func unsafeCharset(name string) *prove.Refusal {
+	return &prove.Refusal{Code: codeUnprovable, Rule: "character set", What: fmt.Sprintf("texts in %.64q cannot be read safely", name), Mend: "connect with utf8mb4"}
 }
 
 func centerOnly(unit string) *prove.Refusal {
@@ -102,7 +106,7 @@ var (
 	errUnknown    = &mysql.ServerError{Code: 1243, State: "HY000", Message: "Unknown prepared statement handler"}
 	errStatements = &mysql.ServerError{Code: 1461, State: "42000", Message: "atoll: prepared statements: this connection has too many (close some)"}
 	errTooLarge   = &mysql.ServerError{Code: 1153, State: "08S01", Message: "Got a packet bigger than 'max_allowed_packet' bytes"}
-	errSettings   = &mysql.ServerError{Code: 1226, State: "42000", Message: "atoll: settings: this connection has changed too many (connect anew)"}
+	errSettings   = &mysql.ServerError{Code: 1226, State: "42000", Message: "atoll: settings: this connection has changed too many to write a center-unit table by it (connect anew)"}
 	errArguments  = &mysql.ServerError{Code: 1210, State: "HY000", Message: "Incorrect arguments to EXECUTE"}
 	errMalformed  = &mysql.ServerError{Code: 1835, State: "HY000", Message: "Malformed communication packet"}
 )

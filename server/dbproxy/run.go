@@ -24,6 +24,7 @@ type request struct {
 type course struct {
 	refusal *prove.Refusal
 	fenced  bool     // wait, or roll back
+	gone    bool     // the client has left while the statement was parked: nothing of it is done
 	center  bool     // it goes to the center's server
 	recheck []string // keys to ask for again before the answer is passed on
 	rule    string
@@ -36,6 +37,8 @@ func (s *session) run(ctx context.Context, r *request) error {
 	switch {
 	case notice != nil:
 		return s.refuseRequest(r, notice)
+	case c.gone:
+		return errGone
 	case c.refusal != nil:
 		s.dropStatement()
 		return s.refuseRequest(r, c.refusal)
@@ -70,7 +73,8 @@ func (s *session) await(r *request) (plan *prove.Plan, c course, notice *prove.R
 			return plan, c, nil
 		}
 		s.dropStatement()
-		if !park.wait(changed, s.cutoff) {
+		if !park.wait(changed, s.cutoff, s.client) {
+			c.gone = s.client.Gone()
 			return plan, c, nil
 		}
 	}
@@ -83,8 +87,11 @@ func (s *session) plan(st *state, r *request) *prove.Plan {
 		return s.p.prover.Plan(st.schema, s.view, r.text)
 	}
 	m := r.stmt
-	if m.plan == nil || m.schema != st.schema || m.view != s.view {
-		m.plan, m.schema, m.view = s.p.prover.Plan(st.schema, s.view, r.text), st.schema, s.view
+	// The server read the text when it was prepared, and keeps the database of
+	// that time; the values are read as texts are now.
+	view := prove.Session{Database: m.prepared.Database, Narrow: m.prepared.Narrow || s.view.Narrow}
+	if m.plan == nil || m.schema != st.schema || m.view != view {
+		m.plan, m.schema, m.view = s.p.prover.Plan(st.schema, view, r.text), st.schema, view
 	}
 	return m.plan
 }
@@ -152,10 +159,13 @@ func (s *session) kinds(v *route.View, plan *prove.Plan, c *course) *prove.Refus
 		return nil
 	}
 	if touched.Has(prove.UnitTables | prove.LocalTables) {
-		return twoSources("one statement uses tables of this unit and writes tables of the center")
+		return twoSources("one statement uses tables of this unit and writes tables of the center", "write center-unit tables alone")
 	}
 	if s.inTransaction() || !s.status.Has(mysql.StatusAutocommit) {
-		return twoSources("a center-unit table is written at the center, and this transaction is here")
+		return twoSources("a center-unit table is written at the center, and this transaction is here", "write center-unit tables with autocommit on")
+	}
+	if plan.Pins&(prove.PinUserVariable|prove.PinInsertID|prove.PinFoundRows) != 0 {
+		return twoSources("a center-unit table is written at the center, and the variable or function that the statement uses has its value here", "send the value itself")
 	}
 	if mode := v.UnitAccess(v.Center()); mode != space.ReadWrite {
 		return accessMode(v.Center(), mode)
@@ -249,9 +259,6 @@ func (s *session) rollBackFenced(r *request) error {
 
 // send runs a request at the home server.
 func (s *session) send(r *request, plan *prove.Plan, c *course) error {
-	if plan.Class == prove.Set && len(s.settings) >= maxSettings {
-		return s.fail(errSettings)
-	}
 	x := &exchange{request: r, plan: plan, how: answer}
 	var stale *prove.Refusal
 	if c.recheck != nil {
@@ -292,7 +299,5 @@ func (s *session) note(r *request, plan *prove.Plan) {
 		}
 	}
 	s.view.Narrow = s.narrowClient || s.narrowConnection
-	if r.stmt == nil {
-		s.settings = append(s.settings, string(r.text))
-	}
+	s.settings.add(r.text, plan)
 }

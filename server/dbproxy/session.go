@@ -10,6 +10,7 @@ import (
 
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/server/dbproxy/prove"
+	"github.com/atoll-live/atoll/server/dbproxy/source"
 	"github.com/atoll-live/atoll/server/wire/mysql"
 )
 
@@ -23,20 +24,19 @@ type session struct {
 
 	hello    mysql.Hello
 	view     prove.Session // what changes the meaning of texts
-	initial  prove.Session // view as it was at the beginning
 	home     *link
 	center   *link // nil until a statement goes there
 	status   mysql.Status
-	deciding int64    // epoch by which the statement was decided
-	began    int64    // epoch by which the first statement of the open transaction was
-	settings []string // SET texts that hold, for a center connection
-	replayed int      // how many of them the center connection has
+	deciding int64 // epoch by which the statement was decided
+	began    int64 // epoch by which the first statement of the open transaction was
+	settings settings
 
 	narrowClient, narrowConnection bool // the parts of view.Narrow
 
 	statements map[uint32]*statement
 	textSize   int // of the statements, together
 	lastID     uint32
+	latest     uint32 // the one prepared last, 0 when that failed
 	values     []mysql.Value
 	params     []prove.Param
 	packet     []byte
@@ -64,8 +64,8 @@ const (
 // link is a connection to a server.
 type link struct {
 	*mysql.Server
-	source *source
-	thread thread
+	source *source.Source
+	thread source.Thread
 	narrow bool      // its character set is, see prove.Charset
 	used   time.Time // the last statement
 }
@@ -82,6 +82,9 @@ var errCut = errors.New("session cut off")
 
 // errQuit ends a session that its client ended.
 var errQuit = errors.New("client quits")
+
+// errGone ends a session whose client left while its statement was parked.
+var errGone = errors.New("client left while its statement was parked")
 
 func (s *session) serve(ctx context.Context) {
 	defer func() { _ = s.client.Close() }()
@@ -160,29 +163,59 @@ func (s *session) open(ctx context.Context, hello mysql.Hello) error {
 	}
 	home, err := s.dial(ctx, st.home, hello)
 	if err != nil {
-		var e *mysql.ServerError
-		if errors.As(err, &e) && e.Code == errFull {
-			return e
-		}
-		return &mysql.ServerError{Code: 1105, Message: "atoll: unit database: it cannot be reached (try again): " + err.Error()}
+		return s.notOpened(err)
 	}
-	s.status, s.initial = home.Status, prove.Session{Narrow: home.narrow}
-	s.view.Narrow, s.narrowClient, s.narrowConnection = home.narrow, home.narrow, home.narrow
+	if s.view.Database != "" { // a local one: the connection is in the one that is served
+		err = s.follows(home)
+	}
+	s.status = home.Status
+	s.reads(prove.Session{Database: s.view.Database, Narrow: home.narrow})
 	s.mu.Lock()
-	s.home = home
+	s.home = home // from here on others look at it
 	s.mu.Unlock()
+	return err
+}
+
+// follows brings a connection into the database that the client chose.
+func (s *session) follows(l *link) error {
+	end, err := s.ask(l, append([]byte{byte(mysql.ComInitDB)}, s.view.Database...))
+	switch {
+	case err != nil:
+		return s.notOpened(err)
+	case end.Kind == mysql.EndERR:
+		return end.Err
+	}
 	return nil
 }
 
+// notOpened is what a client hears when its connection to the unit's server
+// could not be made.
+func (s *session) notOpened(err error) error {
+	if r, ok := errors.AsType[*prove.Refusal](err); ok {
+		s.p.figures.refuse(r.Code)
+		return serverError(r)
+	}
+	if e, ok := errors.AsType[*mysql.ServerError](err); ok && e.Code == errFull {
+		return e
+	}
+	return &mysql.ServerError{Code: 1105, Message: "atoll: unit database: it cannot be reached (try again): " + err.Error()}
+}
+
+// reads takes up how the home server reads the session's texts from now on.
+func (s *session) reads(v prove.Session) {
+	s.view = v
+	s.narrowClient, s.narrowConnection = v.Narrow, v.Narrow
+}
+
 // dial opens a connection for a session. Home connections are marked.
-func (s *session) dial(ctx context.Context, src *source, hello mysql.Hello) (*link, error) {
+func (s *session) dial(ctx context.Context, src *source.Source, hello mysql.Hello) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.p.cfg.Limits.Handshake)
 	defer cancel()
-	c, err := src.connect(ctx, hello.Capabilities, hello.Collation)
+	c, err := src.Connect(ctx, hello.Capabilities, hello.Collation)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Server: c, source: src, thread: thread{id: c.Thread}, used: time.Now()}
+	l := &link{Server: c, source: src, thread: source.Thread{ID: c.Thread}, used: time.Now()}
 	if err := s.inspect(ctx, l); err != nil {
 		_ = c.Close()
 		return nil, err
@@ -199,34 +232,49 @@ func (s *session) inspect(ctx context.Context, l *link) error {
 			return err
 		}
 	}
-	// Only a server whose former threads are ended at the start is worth a
-	// mark: see Proxy.take.
-	marked := l.source.taken.Load()
-	text := "SELECT @@character_set_client, @@sql_mode, ''"
+	marked := l.source.Taken()
+	more := ", ''"
 	if !marked {
-		text = "SELECT @@character_set_client, @@sql_mode, HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()"
+		more = ", HOST FROM information_schema.PROCESSLIST WHERE ID = CONNECTION_ID()"
 	}
-	row, err := l.QueryRow(text)
+	view, host, err := l.reading(more)
 	if err != nil {
-		return fmt.Errorf("inspect the connection: %w", err)
+		return err
 	}
-	if len(row) != 3 {
-		return errors.New("inspect the connection: not three columns")
-	}
-	narrow, ok := prove.Charset(row[0])
-	if !ok {
-		return fmt.Errorf("character set %s cannot be read safely: connect with utf8mb4", row[0])
-	}
-	if r := prove.SQLMode(row[1]); r != nil {
-		return r
-	}
-	l.narrow, l.thread.host = narrow, row[2]
+	l.narrow, l.thread.Host = view.Narrow, host
 	if marked {
-		if l.thread, err = l.source.mark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread.id); err != nil {
+		if l.thread, err = l.source.Mark(s.p.owner(), l.thread.ID); err != nil {
 			return err
 		}
 	}
 	return l.SetDeadline(time.Time{})
+}
+
+// reading asks the server how it reads the texts of a connection now, and one
+// thing more. It is a refusal when no proof of such texts can be made.
+func (l *link) reading(more string) (prove.Session, string, error) {
+	row, err := l.QueryRow("SELECT @@character_set_client, @@character_set_connection, @@sql_mode, DATABASE()" + more)
+	if err != nil {
+		return prove.Session{}, "", fmt.Errorf("inspect the connection: %w", err)
+	}
+	if len(row) != 5 {
+		return prove.Session{}, "", errors.New("inspect the connection: not five columns")
+	}
+	view := prove.Session{Database: row[3]}
+	if view.Database == l.source.Database {
+		view.Database = "" // the one that is served
+	}
+	for _, name := range row[:2] {
+		narrow, ok := prove.Charset(name)
+		if !ok {
+			return view, "", unsafeCharset(name)
+		}
+		view.Narrow = view.Narrow || narrow
+	}
+	if r := prove.SQLMode(row[2]); r != nil {
+		return view, "", r
+	}
+	return view, row[4], nil
 }
 
 // byeLimit bounds the rollback of a client that left in a transaction.
@@ -275,11 +323,11 @@ func (s *session) closeLinks() {
 		_ = l.SetDeadline(time.Now().Add(byeLimit))
 		_ = l.Request([]byte{byte(mysql.ComQuit)})
 		_ = l.Close()
-		if !l.source.taken.Load() {
+		if !l.source.Taken() {
 			continue
 		}
-		if err := l.source.unmark(s.p.cfg.Plane, s.p.cfg.Incarnation, l.thread); err != nil {
-			s.p.log.Debug("mark of a server thread stays", "unit", l.source.unit, "thread", l.thread.id, "err", err)
+		if err := l.source.Unmark(s.p.owner(), l.thread); err != nil {
+			s.p.log.Debug("mark of a server thread stays", "unit", l.source.Unit, "thread", l.thread.ID, "err", err)
 		}
 	}
 }

@@ -17,6 +17,8 @@ type statement struct {
 	types  []byte // of the parameters, as the client sent them last
 	long   []bool // parameters that were sent ahead; nil for none
 
+	prepared prove.Session // how its text was read
+
 	plan   *prove.Plan // for schema and view
 	schema *prove.Schema
 	view   prove.Session
@@ -47,7 +49,7 @@ func (s *session) find(p []byte) (*statement, error) {
 		return nil, errMalformed
 	}
 	if id == direct {
-		id = s.lastID
+		id = s.latest
 	}
 	return s.statements[id], nil
 }
@@ -55,15 +57,19 @@ func (s *session) find(p []byte) (*statement, error) {
 // prepare prepares a statement where it will run. What can be refused by the
 // text alone is refused here.
 func (s *session) prepare(ctx context.Context, p []byte) error {
+	s.latest = 0
 	if len(s.statements) >= s.p.cfg.Limits.Statements || s.textSize+len(p) > s.p.cfg.Limits.Packet {
 		return s.fail(errStatements)
 	}
-	m := &statement{id: s.lastID + 1, text: append([]byte(nil), p[1:]...)}
+	m := &statement{id: s.lastID + 1, text: append([]byte(nil), p[1:]...), prepared: s.view}
 	r := &request{text: m.text, packet: p, stmt: m}
 	st := s.p.state.Load()
 	plan := s.plan(st, r)
 	if plan.Refusal != nil {
 		return s.refuse(plan.Refusal)
+	}
+	if plan.Class == prove.Kill {
+		return s.fail(errKill)
 	}
 	var c course
 	if v := s.p.guard.View(); plan.Reads|plan.Writes != 0 {
@@ -129,7 +135,7 @@ func (s *session) keep(m *statement, head mysql.Prepared) {
 	m.params = head.Params
 	s.statements[m.id] = m
 	s.textSize += len(m.text)
-	s.lastID = m.id
+	s.lastID, s.latest = m.id, m.id
 }
 
 // prepareAt prepares a statement at a server and passes the answer on to dst,
@@ -213,6 +219,9 @@ func (s *session) packetFor(r *request, l *link) []byte {
 func (s *session) ready(r *request, l *link) error {
 	if r.stmt == nil || r.stmt.at(s, l).on == l {
 		return nil
+	}
+	if l == s.home && r.stmt.prepared.Database != s.view.Database {
+		return errors.New("a statement cannot be prepared anew in another database")
 	}
 	head, err := s.prepareAt(nil, l, r.stmt)
 	if err == nil && head.Params != r.stmt.params {

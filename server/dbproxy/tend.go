@@ -2,16 +2,14 @@ package dbproxy
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"strings"
 	"time"
 
 	"github.com/atoll-live/atoll/route"
 	"github.com/atoll-live/atoll/server/dbproxy/prove"
-	"github.com/atoll-live/atoll/server/sitedb"
+	"github.com/atoll-live/atoll/server/dbproxy/source"
 	"github.com/atoll-live/atoll/space"
 )
 
@@ -20,19 +18,23 @@ import (
 // Database document and with the tables themselves, never with a move.
 type state struct {
 	schema   *prove.Schema
-	tables   map[string]prove.Table
+	tables   *source.Tables
 	database *space.Database
-	home     *source
-	center   *source // nil in the center, and when the center has no source
-	trouble  []string
-	read     time.Time // of the tables
-	version  string    // of the home server, as its greeting gives it
+	home     *source.Source
+	center   *source.Source // nil in the center, and when the center has no source
+	read     time.Time      // of the tables
+	version  string         // of the home server, as its greeting gives it
 }
 
 // isCenter says whether this proxy's unit is the center.
 func (p *Proxy) isCenter(v *route.View) bool { return v.Center() == p.cfg.Unit }
 
-const tendEvery = 30 * time.Second
+// How often to look again, and how soon after a failure.
+const (
+	tendEvery = 30 * time.Second
+	retryMin  = 50 * time.Millisecond
+	retryMax  = 2 * time.Second
+)
 
 // tend keeps the state in step with the snapshot and the server. Nothing of
 // unit data is admitted, and no fence acked, before its first success.
@@ -50,7 +52,7 @@ func (p *Proxy) tend(ctx context.Context) error {
 			return nil //nolint:nilerr // what fails because we end is no failure
 		default:
 			p.trouble.Store(new(err.Error()))
-			wait, retry = retry, min(2*retry, 2*time.Second)
+			wait, retry = retry, min(2*retry, retryMax)
 		}
 		select {
 		case <-ctx.Done():
@@ -78,23 +80,20 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	if last.current(next) {
 		return nil
 	}
-	if err := p.take(ctx, next.home); err != nil {
+	if err := p.prepare(ctx, next, last, v.Snapshot.Epoch); err != nil {
 		return err
 	}
-	if err := p.join(ctx, next.home, v.Snapshot.Epoch, d, last); err != nil {
-		return err
-	}
-	if next.tables, next.trouble, err = readTables(ctx, next.home, d, p.isCenter(v)); err != nil {
+	if next.tables, err = next.home.Tables(ctx, d, p.isCenter(v)); err != nil {
 		return err
 	}
 	if last != nil && last.home == next.home {
 		next.version = last.version
-	} else if next.version, err = greetingVersion(ctx, next.home); err != nil {
+	} else if next.version, err = next.home.Version(ctx); err != nil {
 		return err
 	}
-	if last != nil && last.home == next.home && last.database.Spec.DefaultKind == d.Spec.DefaultKind && maps.Equal(last.tables, next.tables) {
+	if last != nil && last.home == next.home && last.database.Spec.DefaultKind == d.Spec.DefaultKind && last.tables.Same(next.tables) {
 		next.schema = last.schema // keeps the plans that were made
-	} else if next.schema, err = prove.NewSchema(next.home.database, d.Spec.DefaultKind, next.tables); err != nil {
+	} else if next.schema, err = prove.NewSchema(next.home.Database, d.Spec.DefaultKind, next.tables.Listed, next.tables.Hazards); err != nil {
 		return err
 	}
 	next.read = time.Now()
@@ -106,17 +105,38 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	return nil
 }
 
+// prepare makes a server ours, and tells the lanes of newly listed tables,
+// before anything is read or admitted there.
+func (p *Proxy) prepare(ctx context.Context, next, last *state, epoch int64) error {
+	ended, err := next.home.Take(ctx, p.owner())
+	if err != nil {
+		return err
+	}
+	if ended > 0 {
+		p.log.Info("former life ended", "unit", next.home.Unit, "threads", ended)
+	}
+	if last != nil && last.home == next.home && !adds(last.database, next.database) {
+		return nil
+	}
+	return next.home.Join(ctx, p.cfg.Space, epoch)
+}
+
+// owner is this life, as marks name it.
+func (p *Proxy) owner() source.Owner {
+	return source.Owner{Plane: p.cfg.Plane, Incarnation: p.cfg.Incarnation}
+}
+
 func (s *state) words() string {
 	if s == nil {
 		return ""
 	}
-	return strings.Join(s.trouble, "; ")
+	return strings.Join(s.tables.Trouble, "; ")
 }
 
 // current says whether the state was made of the same document and servers a
 // short time ago.
 func (s *state) current(next *state) bool {
-	return s != nil && s.home == next.home && s.center == next.center && len(s.trouble) == 0 &&
+	return s != nil && s.home == next.home && s.center == next.center && len(s.tables.Trouble) == 0 &&
 		time.Since(s.read) < tendEvery && reflect.DeepEqual(s.database, next.database)
 }
 
@@ -131,7 +151,7 @@ func (p *Proxy) document(s *space.Snapshot) (*space.Database, error) {
 }
 
 // sources gives the servers of this unit and of the center.
-func (p *Proxy) sources(d *space.Database, centerUnit string) (home, center *source, err error) {
+func (p *Proxy) sources(d *space.Database, centerUnit string) (home, center *source.Source, err error) {
 	if home, err = p.sourceOf(d, p.cfg.Unit); err != nil {
 		return nil, nil, err
 	}
@@ -147,7 +167,7 @@ func (p *Proxy) sources(d *space.Database, centerUnit string) (home, center *sou
 // sourceOf finds the server of a unit, nil when there is none. One that is
 // known already keeps its control connections; one that is not used any more
 // keeps them until Run ends, for the sessions that it still has.
-func (p *Proxy) sourceOf(d *space.Database, unit string) (*source, error) {
+func (p *Proxy) sourceOf(d *space.Database, unit string) (*source.Source, error) {
 	var def *space.DataSource
 	for i := range d.Spec.Sources {
 		if d.Spec.Sources[i].Unit != unit {
@@ -161,99 +181,20 @@ func (p *Proxy) sourceOf(d *space.Database, unit string) (*source, error) {
 	if def == nil {
 		return nil, nil
 	}
-	s, err := newSource(def, p.cfg.Reach)
+	s, err := source.New(def, p.cfg.Reach)
 	if err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, known := range p.known {
-		if known.same(s) {
-			s.close()
+		if known.Same(s) {
+			s.Close()
 			return known, nil
 		}
 	}
 	p.known = append(p.known, s)
 	return s, nil
-}
-
-// take makes a server ours: the schema of Atoll is there, and what former
-// lives of this proxy left running is dead. A statement of theirs that waited
-// on a row lock could otherwise commit behind a fence that this life acks.
-func (p *Proxy) take(ctx context.Context, s *source) error {
-	if s.taken.Load() {
-		return nil
-	}
-	for _, text := range sitedb.Statements {
-		if err := s.exec(ctx, text); err != nil {
-			return fmt.Errorf("create the schema of Atoll: %w", err)
-		}
-	}
-	left, err := s.leftovers(ctx, p.cfg.Plane, p.cfg.Incarnation)
-	if err != nil {
-		return err
-	}
-	for _, l := range left {
-		if err := s.seeGone(ctx, l.thread); err != nil {
-			return fmt.Errorf("end server thread %d of a former life: %w", l.thread.id, err)
-		}
-		if err := s.unmark(p.cfg.Plane, l.incarnation, l.thread); err != nil {
-			return err
-		}
-	}
-	if len(left) > 0 {
-		p.log.Info("former life ended", "unit", s.unit, "threads", len(left))
-	}
-	s.taken.Store(true)
-	return nil
-}
-
-func (s *source) exec(ctx context.Context, text string, args ...any) error {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	_, err := s.control.ExecContext(ctx, text, args...)
-	return err
-}
-
-// leftover is a server thread of a former life.
-type leftover struct {
-	thread
-	incarnation string
-}
-
-func (s *source) leftovers(ctx context.Context, plane, incarnation string) ([]leftover, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	rows, err := s.control.QueryContext(ctx, "SELECT incarnation, thread, host FROM "+sitedb.Schema+
-		".session WHERE plane = ? AND incarnation <> ?", plane, incarnation)
-	if err != nil {
-		return nil, fmt.Errorf("find server threads of a former life: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []leftover
-	for rows.Next() {
-		var l leftover
-		if err := rows.Scan(&l.incarnation, &l.id, &l.host); err != nil {
-			return nil, fmt.Errorf("find server threads of a former life: %w", err)
-		}
-		all = append(all, l)
-	}
-	return all, rows.Err()
-}
-
-// join writes a token into the unit's own binlog before the first write of a
-// newly listed table. A lane that meets it waits for a snapshot that lists the
-// table too, so that it skips no row of it.
-func (p *Proxy) join(ctx context.Context, s *source, epoch int64, d *space.Database, last *state) error {
-	if last != nil && last.home == s && !adds(last.database, d) {
-		return nil
-	}
-	err := s.exec(ctx, "INSERT IGNORE INTO "+sitedb.Schema+".token (space, move, epoch, kind, unit, at) VALUES (?, '', ?, ?, ?, NOW(6))",
-		p.cfg.Space, epoch, sitedb.TokenJoin, p.cfg.Unit)
-	if err != nil {
-		return fmt.Errorf("write the JOIN token of epoch %d: %w", epoch, err)
-	}
-	return nil
 }
 
 // adds says whether the new document lists a synced table that the old one
@@ -270,16 +211,4 @@ func adds(old, next *space.Database) bool {
 		}
 	}
 	return false
-}
-
-// greetingVersion is the version as the server's greeting gives it, by which
-// drivers choose their ways.
-func greetingVersion(ctx context.Context, s *source) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	c, err := s.connect(ctx, 0, defaultCollation)
-	if err != nil {
-		return "", fmt.Errorf("connect to %s: %w", s.addr, err)
-	}
-	return c.Version, errors.Join(c.Request([]byte{1}), c.Close())
 }

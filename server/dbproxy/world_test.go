@@ -43,6 +43,7 @@ type world struct {
 	epoch   int64
 	limits  dbproxy.Limits
 	clock   func() time.Duration // nil: the real one
+	reach   map[string]string    // unit → relay in front of its server
 }
 
 var tables = []string{
@@ -133,7 +134,7 @@ func (w *world) start(unit, incarnation string) *proxy {
 	w.t.Helper()
 	p, err := dbproxy.New(dbproxy.Config{
 		Plane: "dbproxy@" + unit, Incarnation: incarnation, Unit: unit, Space: "shop", Database: "shop",
-		Listen: "127.0.0.1:" + strconv.Itoa(freePort(w.t)), User: "app", Password: "app-secret", Limits: w.limits, Clock: w.clock,
+		Listen: "127.0.0.1:" + strconv.Itoa(freePort(w.t)), User: "app", Password: "app-secret", Limits: w.limits, Clock: w.clock, Reach: w.reach,
 		Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {

@@ -152,7 +152,7 @@ func (b *bench) declare() {
 		b.columns = append(b.columns, c)
 	}
 	var err error
-	if b.schema, err = prove.NewSchema(b.server.Database, space.TableRefuse, tables); err != nil {
+	if b.schema, err = prove.NewSchema(b.server.Database, space.TableRefuse, tables, nil); err != nil {
 		b.t.Fatal(err)
 	}
 }

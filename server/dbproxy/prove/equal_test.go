@@ -247,7 +247,7 @@ func settingsReplay(t *testing.T, s *mariadbtest.Server) {
 		"SET autocommit = OFF", "SET NAMES utf8mb4 COLLATE utf8mb4_unicode_ci", "SET NAMES latin1", "SET character_set_results = NULL",
 		"SET sql_mode = CONCAT(@@sql_mode, ',STRICT_TRANS_TABLES')", "SET sql_mode = traditional", "SET collation_connection = utf8mb4_bin",
 		"SET time_zone = '+01:00'", "SET @a = 'it''s \\\\', @b = @a", "SET tx_isolation = 'READ-COMMITTED'", "SET character_set_client = utf8mb4",
-		"SET sql_mode = REPLACE(@@sql_mode, 'STRICT_TRANS_TABLES', '')", "SET max_statement_time = 1.5", "SET sql_mode = DEFAULT", "SET autocommit = 1",
+		"SET sql_mode = REPLACE(@@sql_mode, 'STRICT_TRANS_TABLES', '')", "SET max_statement_time = 1.5", "SET sql_mode = ''", "SET autocommit = 1",
 	} {
 		plan := prover.Plan(schemas(t)["refuse"], Session{}, []byte(text))
 		if plan.Refusal != nil || len(plan.Settings) == 0 {

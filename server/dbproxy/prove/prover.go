@@ -126,7 +126,7 @@ func (p *Prover) read(s *Schema, ses Session, sc scanned) *Plan {
 		a.finish()
 		return a.plan
 	}
-	return several(s, ses, sc, list)
+	return refusedPlan(unprovable("several statements", "the text holds more than one statement", "send them one by one"))
 }
 
 // unread plans a text that the parser cannot read at once.
@@ -153,34 +153,6 @@ func (p *Prover) unread(s *Schema, ses Session, sc scanned) *Plan {
 
 func newAnalyzer(s *Schema, ses Session, sc scanned) *analyzer {
 	return &analyzer{schema: s, session: ses, scanned: sc, plan: &Plan{Params: len(sc.markers)}}
-}
-
-// several plans a text of more than one statement, when all of them are
-// settings or all of them only show.
-func several(s *Schema, ses Session, sc scanned, list []ast.StmtNode) *Plan {
-	all := &Plan{Params: len(sc.markers)}
-	for _, n := range list {
-		a := newAnalyzer(s, ses, sc)
-		a.statement(n)
-		a.finish()
-		one := a.plan
-		harmless := one.Class == Set || one.Class == SetAutocommit || one.Class == Show
-		if one.Class == SetAutocommit {
-			one.Class = Set
-		}
-		if !harmless || one.Reads != 0 || all.Class != Refused && all.Class != one.Class {
-			return refusedPlan(unprovable("several statements", "the text holds more than one statement, and not only settings",
-				"send them one by one"))
-		}
-		all.Class = one.Class
-		all.Settings = append(all.Settings, one.Settings...)
-		all.ImplicitCommit = all.ImplicitCommit || one.ImplicitCommit
-		all.Pins |= one.Pins
-		if one.Autocommit != Unchanged {
-			all.Autocommit = one.Autocommit
-		}
-	}
-	return all
 }
 
 // parse reads a clean text. Words that only newer servers reserve, such as

@@ -220,7 +220,7 @@ func TestNewSchema(t *testing.T) {
 		"unknown type":    {"shop", "", Table{Kind: space.TableUnit, Key: Column{Name: "k"}}, true},
 		"center":          {"shop", space.TableLocal, Table{Kind: space.TableCenter}, true},
 	} {
-		_, err := NewSchema(c.database, c.standard, map[string]Table{"t": c.table})
+		_, err := NewSchema(c.database, c.standard, map[string]Table{"t": c.table}, nil)
 		if (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -3,6 +3,7 @@ package prove
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 
 	"github.com/atoll-live/atoll/server/keytext"
@@ -37,6 +38,17 @@ type Table struct {
 	UniquesHoldKey bool
 }
 
+// Hazard is what the server does by itself when a table is written, or is read
+// when Reads says so, and no proof sees: a trigger, a cascade, a view. Such a
+// statement is refused whatever its text says.
+type Hazard struct {
+	Rule, What, Mend string
+	Reads            bool
+}
+
+// Qualified is a table's name in the hazards of a Schema.
+func Qualified(database, table string) string { return database + "." + table }
+
 // Schema is what a Prover must know of a logical database. It is immutable
 // after NewSchema; a changed document makes a new Schema.
 type Schema struct {
@@ -44,13 +56,16 @@ type Schema struct {
 	tables   map[string]Table // by name, case-sensitive as on Linux
 	folded   map[string]bool  // the names in lower case
 	standard space.TableKind  // kind of the tables that are not listed
+	hazards  map[string]Hazard
+	shunned  map[string]string // the tables with a hazard in lower case → what it is
 }
 
 // NewSchema returns the Schema of the database with its listed tables by
 // name. Standard is the kind of every other table: refuse (also when empty),
 // center or local. A table whose name differs from a listed one only in case
-// is refused, so that servers which fold names are safe as well.
-func NewSchema(database string, standard space.TableKind, tables map[string]Table) (*Schema, error) {
+// is refused, so that servers which fold names are safe as well. Hazards are
+// of any tables, by Qualified names.
+func NewSchema(database string, standard space.TableKind, tables map[string]Table, hazards map[string]Hazard) (*Schema, error) {
 	if database == "" {
 		return nil, errors.New("schema: no database name")
 	}
@@ -64,7 +79,13 @@ func NewSchema(database string, standard space.TableKind, tables map[string]Tabl
 	default:
 		return nil, fmt.Errorf("schema: default kind %q", standard)
 	}
-	s := &Schema{database: database, tables: map[string]Table{}, folded: map[string]bool{}, standard: standard}
+	s := &Schema{
+		database: database, tables: map[string]Table{}, folded: map[string]bool{}, standard: standard,
+		hazards: maps.Clone(hazards), shunned: map[string]string{},
+	}
+	for name, h := range hazards {
+		s.shunned[strings.ToLower(name[strings.LastIndexByte(name, '.')+1:])] = h.What
+	}
 	for name, t := range tables {
 		if err := t.validate(); err != nil {
 			return nil, fmt.Errorf("schema: table %s: %w", name, err)

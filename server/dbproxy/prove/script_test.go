@@ -274,7 +274,7 @@ func schemas(t testing.TB) map[string]*Schema {
 	for name, kind := range map[string]space.TableKind{
 		"refuse": space.TableRefuse, "local": space.TableLocal, "center": space.TableCenter,
 	} {
-		s, err := NewSchema("shop", kind, shopTables())
+		s, err := NewSchema("shop", kind, shopTables(), shopHazards())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -309,5 +309,15 @@ func shopTables() map[string]Table {
 		"products": {Kind: space.TableCenterUnit},
 		"stock":    {Kind: space.TableCenter},
 		"logs":     {Kind: space.TableLocal},
+	}
+}
+
+// shopHazards are of tables that nothing else of the scripts names.
+func shopHazards() map[string]Hazard {
+	view := Hazard{Rule: "view", What: "paid is a view", Mend: "name the tables themselves"}
+	return map[string]Hazard{
+		"shop.paid": view, "other.paid": view,
+		"shop.audited": {Rule: "trigger", What: "trigger t of table audited may write rows that no proof sees", Mend: "drop it"},
+		"shop.charge":  {Rule: "view", What: "charge is a view", Mend: "name the tables themselves", Reads: true},
 	}
 }

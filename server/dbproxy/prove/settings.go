@@ -285,8 +285,8 @@ const present = "NO_ENGINE_SUBSTITUTION"
 // modesOf is the list of modes that an expression makes.
 func modesOf(e ast.ExprNode) (string, bool) {
 	switch e := unwrap(e).(type) {
-	case *ast.VariableExpr:
-		return present, e.IsSystem && e.Value == nil && strings.EqualFold(e.Name, "sql_mode")
+	case *ast.VariableExpr: // not the server's: it may have changed since the session began
+		return present, e.IsSystem && !e.IsGlobal && e.Value == nil && strings.EqualFold(e.Name, "sql_mode")
 	case *ast.FuncCallExpr:
 		if e.Schema.O != "" {
 			return "", false
@@ -300,10 +300,10 @@ func modesOf(e ast.ExprNode) (string, bool) {
 		return "", false
 	}
 	w, ok := word(e)
-	if w == "DEFAULT" || w == "0" {
+	if w == "0" {
 		w = ""
 	}
-	return w, ok && w != "NULL"
+	return w, ok && w != "NULL" && w != "DEFAULT"
 }
 
 func concatenated(args []ast.ExprNode) (string, bool) {

@@ -177,7 +177,15 @@ func (a *analyzer) named(t *ast.TableName) *ref {
 		a.own(r)
 	}
 	a.plan.Reads |= r.kinds
+	a.avoid(r, false)
 	return r
+}
+
+// avoid refuses what the server would do by itself.
+func (a *analyzer) avoid(r *ref, written bool) {
+	if h, ok := a.schema.hazards[Qualified(r.schema, r.table)]; ok && (written || h.Reads) {
+		a.refuse(unprovable(h.Rule, h.What, h.Mend))
+	}
 }
 
 func (a *analyzer) database() string {
@@ -227,6 +235,7 @@ func (a *analyzer) writes(r *ref) {
 		a.refuse(unprovable("system table", "table "+r.schema+"."+r.table+" belongs to the server or to Atoll", "leave it to them"))
 		return
 	}
+	a.avoid(r, true)
 	a.plan.Writes |= r.kinds
 }
 

@@ -27,6 +27,10 @@ func (a *analyzer) unread() {
 				"put names in back-ticks, or write it more plainly"))
 			return
 		}
+		if what, ok := a.schema.shunned[strings.ToLower(w.text)]; ok && first != "SHOW" {
+			a.refuse(unprovable("statement cannot be read", "it cannot be read by the parser, and "+what, "write it more plainly"))
+			return
+		}
 	}
 	switch {
 	case first == "SHOW" || first == "HELP":
@@ -85,6 +89,51 @@ func (a *analyzer) guess(list []token) {
 	if strings.Contains(a.scanned.clean, "@") {
 		p.Pins |= PinUserVariable
 	}
+}
+
+// Touches says whether the body of a trigger may write a table of which names
+// says so: it names one, or calls what cannot be seen.
+func Touches(body string, names func(word string) bool) bool {
+	sc, why := scan([]byte(body), false)
+	if why != nil {
+		return true
+	}
+	list := words(sc.clean)
+	for _, w := range list {
+		word := strings.ToLower(w.text)
+		if names(w.text) || !w.quoted && (word == "call" || word == "execute") {
+			return true
+		}
+	}
+	return calls(list)
+}
+
+// Calls says whether the text of a view calls a function that is not built in.
+func Calls(view string) bool {
+	sc, why := scan([]byte(view), false)
+	return why != nil || calls(words(sc.clean))
+}
+
+// bodies are words before a parenthesis that call no function, in the bodies
+// of triggers and in CAST.
+var bodies = func() map[string]bool {
+	set := map[string]bool{}
+	for w := range strings.FieldsSeq(`
+	elseif while until return binary bit char datetime decimal double enum float int bigint mediumint numeric smallint time
+	timestamp tinyint varbinary varchar`) {
+		set[w] = true
+	}
+	return set
+}()
+
+func calls(list []token) bool {
+	for i, w := range list {
+		name := strings.ToLower(w.text)
+		if w.called && !builtIns[name] && !columnList(list, i) && (w.quoted || !callers[name] && !bodies[name]) {
+			return true
+		}
+	}
+	return false
 }
 
 // columnList says whether the word is the table of an INSERT INTO table (…).

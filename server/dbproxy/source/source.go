@@ -1,4 +1,4 @@
-package dbproxy
+package source
 
 import (
 	"context"
@@ -20,18 +20,19 @@ import (
 	"github.com/atoll-live/atoll/space"
 )
 
-// source is one unit's server, as this proxy reaches it. Besides the
+// Source is one unit's server, as this proxy reaches it. Besides the
 // connections of sessions it holds a few of its own, by which it marks, kills
 // and asks; these carry no statement of a client.
-type source struct {
-	unit     string
-	addr     string
-	database string
+type Source struct {
+	Unit     string
+	Addr     string
+	Database string
+
 	user     string
 	password string
 	control  *sql.DB
 	marks    marks
-	taken    atomic.Bool // see Proxy.take
+	taken    atomic.Bool // see Take
 }
 
 const (
@@ -39,14 +40,15 @@ const (
 	controlLimit       = 5 * time.Second // one exchange on a control connection
 )
 
-// newSource connects to nothing yet. The password file is read now, where the
+// New connects to nothing yet. Reach has, by unit, the host:port to dial in
+// place of the source's address. The password file is read now, where the
 // proxy runs.
-func newSource(s *space.DataSource, reach map[string]string) (*source, error) {
+func New(s *space.DataSource, reach map[string]string) (*Source, error) {
 	addr := net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 	if other, ok := reach[s.Unit]; ok {
 		addr = other
 	}
-	src := &source{unit: s.Unit, addr: addr, database: s.Database, user: s.User}
+	src := &Source{Unit: s.Unit, Addr: addr, Database: s.Database, user: s.User}
 	if s.PasswordFile != "" {
 		raw, err := os.ReadFile(s.PasswordFile)
 		if err != nil {
@@ -69,37 +71,38 @@ func newSource(s *space.DataSource, reach map[string]string) (*source, error) {
 	return src, nil
 }
 
-func (s *source) close() { _ = s.control.Close() }
+// Close ends the connections that are not of sessions.
+func (s *Source) Close() { _ = s.control.Close() }
 
-// same says whether the other is the same server, entered the same way.
-func (s *source) same(o *source) bool {
-	return s != nil && o != nil && s.addr == o.addr && s.database == o.database && s.user == o.user && s.password == o.password
+// Same says whether the other is the same server, entered the same way.
+func (s *Source) Same(o *Source) bool {
+	return s.Addr == o.Addr && s.Database == o.Database && s.user == o.user && s.password == o.password
 }
 
-// thread is one server thread. A thread id alone may have been given out
+// Thread is one server thread. A thread id alone may have been given out
 // again since; with the host, the client's address as the server shows it, it
 // is not.
-type thread struct {
-	id   uint32
-	host string
+type Thread struct {
+	ID   uint32
+	Host string
 }
 
-// connect opens a connection for a session.
-func (s *source) connect(ctx context.Context, caps mysql.Capabilities, collation byte) (*mysql.Server, error) {
-	return mysql.Dial(ctx, s.addr, mysql.Login{
-		User: s.user, Password: s.password, Database: s.database, Capabilities: caps, Collation: collation,
+// Connect opens a connection for a session.
+func (s *Source) Connect(ctx context.Context, caps mysql.Capabilities, collation byte) (*mysql.Server, error) {
+	return mysql.Dial(ctx, s.Addr, mysql.Login{
+		User: s.user, Password: s.password, Database: s.Database, Capabilities: caps, Collation: collation,
 	})
 }
 
 // erNoSuchThread is the server's answer to a KILL that comes too late.
 const erNoSuchThread = 1094
 
-// killQuery ends the statement that the thread runs now.
-func (s *source) killQuery(ctx context.Context, t thread) error {
-	return s.kill(ctx, "KILL QUERY "+strconv.FormatUint(uint64(t.id), 10))
+// KillQuery ends the statement that the thread runs now.
+func (s *Source) KillQuery(ctx context.Context, t Thread) error {
+	return s.kill(ctx, "KILL QUERY "+strconv.FormatUint(uint64(t.ID), 10))
 }
 
-func (s *source) kill(ctx context.Context, text string) error {
+func (s *Source) kill(ctx context.Context, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
 	_, err := s.control.ExecContext(ctx, text)
@@ -113,11 +116,11 @@ func (s *source) kill(ctx context.Context, text string) error {
 // alive says whether the server still has the thread. A server takes a thread
 // off the list only after it has rolled back, or committed, what the thread
 // had open.
-func (s *source) alive(ctx context.Context, t thread) (bool, error) {
+func (s *Source) alive(ctx context.Context, t Thread) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
 	var n int
-	err := s.control.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ? AND HOST = ?", t.id, t.host).Scan(&n)
+	err := s.control.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ? AND HOST = ?", t.ID, t.Host).Scan(&n)
 	return n > 0, err
 }
 
@@ -129,9 +132,9 @@ const (
 	retryMax  = time.Second
 )
 
-// seeGone kills a thread and returns nil when it was seen gone. While the
+// SeeGone kills a thread and returns nil when it was seen gone. While the
 // server cannot be asked it goes on trying, until ctx ends.
-func (s *source) seeGone(ctx context.Context, t thread) error {
+func (s *Source) SeeGone(ctx context.Context, t Thread) error {
 	var killed time.Time
 	retry := retryMin
 	for {
@@ -141,7 +144,7 @@ func (s *source) seeGone(ctx context.Context, t thread) error {
 		}
 		if err == nil && time.Since(killed) > killAgain {
 			killed = time.Now()
-			err = s.kill(ctx, "KILL CONNECTION "+strconv.FormatUint(uint64(t.id), 10))
+			err = s.kill(ctx, "KILL CONNECTION "+strconv.FormatUint(uint64(t.ID), 10))
 		}
 		wait := goneEvery
 		if err != nil {

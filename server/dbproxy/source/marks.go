@@ -1,4 +1,4 @@
-package dbproxy
+package source
 
 import (
 	"context"
@@ -24,8 +24,8 @@ type marks struct {
 
 // markWrite is one mark that shall be there, or be gone.
 type markWrite struct {
-	owner [2]string // plane, incarnation
-	thread
+	owner Owner
+	Thread
 	gone bool
 	done chan error
 	lead chan struct{}
@@ -33,25 +33,28 @@ type markWrite struct {
 
 const marksAtOnce = 256
 
-// mark looks a new server thread up, and writes down that it belongs to this
+// Owner is one life of a proxy.
+type Owner struct{ Plane, Incarnation string }
+
+// Mark looks a new server thread up, and writes down that it belongs to this
 // life of the proxy, before it carries a client's statement.
-func (s *source) mark(plane, incarnation string, id uint32) (thread, error) {
-	w := &markWrite{owner: [2]string{plane, incarnation}, thread: thread{id: id}}
+func (s *Source) Mark(o Owner, id uint32) (Thread, error) {
+	w := &markWrite{owner: o, Thread: Thread{ID: id}}
 	if err := s.write(w); err != nil {
-		return thread{}, fmt.Errorf("mark server thread %d: %w", id, err)
+		return Thread{}, fmt.Errorf("mark server thread %d: %w", id, err)
 	}
-	return w.thread, nil
+	return w.Thread, nil
 }
 
-// unmark forgets a thread that is gone or has nothing open.
-func (s *source) unmark(plane, incarnation string, t thread) error {
-	if err := s.write(&markWrite{owner: [2]string{plane, incarnation}, thread: t, gone: true}); err != nil {
-		return fmt.Errorf("unmark server thread %d: %w", t.id, err)
+// Unmark forgets a thread that is gone or has nothing open.
+func (s *Source) Unmark(o Owner, t Thread) error {
+	if err := s.write(&markWrite{owner: o, Thread: t, gone: true}); err != nil {
+		return fmt.Errorf("unmark server thread %d: %w", t.ID, err)
 	}
 	return nil
 }
 
-func (s *source) write(w *markWrite) error {
+func (s *Source) write(w *markWrite) error {
 	w.done, w.lead = make(chan error, 1), make(chan struct{}, 1)
 	k := &s.marks
 	k.mu.Lock()
@@ -82,16 +85,16 @@ func (s *source) write(w *markWrite) error {
 
 // writeMarks answers each of the batch, within controlLimit. The others' wait
 // must not end with this caller's, so no context of its own counts.
-func (s *source) writeMarks(batch []*markWrite) {
+func (s *Source) writeMarks(batch []*markWrite) {
 	ctx, cancel := context.WithTimeout(context.Background(), controlLimit)
 	defer cancel()
 	err := s.findThreads(ctx, batch)
 	if err == nil {
-		found := slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.host == "" })
+		found := slices.DeleteFunc(slices.Clone(batch), func(w *markWrite) bool { return w.Host == "" })
 		err = s.storeMarks(ctx, found)
 	}
 	for _, w := range batch {
-		if err == nil && w.host == "" {
+		if err == nil && w.Host == "" {
 			w.done <- errors.New("the server does not list it")
 			continue
 		}
@@ -100,13 +103,13 @@ func (s *source) writeMarks(batch []*markWrite) {
 }
 
 // findThreads completes those that are new.
-func (s *source) findThreads(ctx context.Context, batch []*markWrite) error {
+func (s *Source) findThreads(ctx context.Context, batch []*markWrite) error {
 	wanted := map[uint32]*markWrite{}
 	var ids []string
 	for _, w := range batch {
-		if w.host == "" {
-			wanted[w.id] = w
-			ids = append(ids, strconv.FormatUint(uint64(w.id), 10))
+		if w.Host == "" {
+			wanted[w.ID] = w
+			ids = append(ids, strconv.FormatUint(uint64(w.ID), 10))
 		}
 	}
 	if len(ids) == 0 {
@@ -118,22 +121,22 @@ func (s *source) findThreads(ctx context.Context, batch []*markWrite) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var t thread
-		if err := rows.Scan(&t.id, &t.host); err != nil {
+		var t Thread
+		if err := rows.Scan(&t.ID, &t.Host); err != nil {
 			return err
 		}
-		if w := wanted[t.id]; w != nil {
-			w.host = t.host
+		if w := wanted[t.ID]; w != nil {
+			w.Host = t.Host
 		}
 	}
 	return rows.Err()
 }
 
-func (s *source) storeMarks(ctx context.Context, batch []*markWrite) error {
+func (s *Source) storeMarks(ctx context.Context, batch []*markWrite) error {
 	var there, gone []string
 	var thereArgs, goneArgs []any
 	for _, w := range batch {
-		args := []any{w.owner[0], w.owner[1], w.id, w.host}
+		args := []any{w.owner.Plane, w.owner.Incarnation, w.ID, w.Host}
 		if w.gone {
 			gone, goneArgs = append(gone, "(?, ?, ?, ?)"), append(goneArgs, args...)
 		} else {
