@@ -49,16 +49,17 @@ type stored struct {
 
 // bench is a server with a table for each column that can hold keys.
 type bench struct {
-	t       *testing.T
-	server  *mariadbtest.Server
-	db      *sql.DB
-	r       *rand.Rand
-	columns []*column
-	rules   *route.Table
-	prover  *prove.Prover
-	schema  *prove.Schema
-	pairs   int // that the server called equal
-	apart   map[string]int
+	t        *testing.T
+	server   *mariadbtest.Server
+	db       *sql.DB // as lanes and comparisons connect
+	sessions *sql.DB // as applications do, with any character set
+	r        *rand.Rand
+	columns  []*column
+	rules    *route.Table
+	prover   *prove.Prover
+	schema   *prove.Schema
+	pairs    int // that the server called equal
+	apart    map[string]int
 }
 
 // TestEqualKeysHaveOneOwner asks a real server which values it calls equal, in
@@ -101,8 +102,13 @@ func TestEqualKeysHaveOneOwner(t *testing.T) {
 
 func newBench(t *testing.T, seed uint64) *bench {
 	b := &bench{t: t, server: mariadbtest.Start(t, mariadbtest.Options{}), r: rand.New(rand.NewPCG(seed, 1)), apart: map[string]int{}}
-	b.db = b.server.Open(t)
+	b.sessions = b.server.Open(t)
 	var err error
+	if b.db, err = apply.Open(apply.Server{Addr: b.server.Addr(), User: b.server.User, Password: b.server.Password}, 1); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = b.db.Close() })
+	b.exec("USE " + b.server.Database)
 	if b.prover, err = prove.New(prove.Config{}); err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +334,7 @@ func (b *bench) compared(c *column) {
 
 // conn is a session with a character set.
 func (b *bench) conn(charset string) *sql.Conn {
-	conn, err := b.db.Conn(b.t.Context())
+	conn, err := b.sessions.Conn(b.t.Context())
 	if err != nil {
 		b.t.Fatal(err)
 	}
