@@ -113,6 +113,7 @@ func (h *HistoryReport) broken(all *reasons) {
 	all.broken(h.Violations > 0, "%d notes or baskets have a history that no order explains: %s (first: %s)", h.Violations, strings.Join(names, ", "), first)
 	all.broken(h.Undecided > 0, "%d histories could not be decided (first: %s)", h.Undecided, first)
 	all.broken(h.Unread > 0, "%d notes or baskets could not be read at the end", h.Unread)
+	all.broken(h.Skipped > int64(h.Operations), "%d operations were left out of the histories, more than were done (%d)", h.Skipped, h.Operations)
 	for _, k := range []history.Kind{history.Read, history.Write, history.CAS, history.Append, history.List} {
 		all.broken(h.Kinds[string(k)] == 0, "no %s stands in the histories", k)
 	}

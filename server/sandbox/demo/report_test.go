@@ -113,6 +113,7 @@ func TestReport_EachBadHistoryFails(t *testing.T) {
 		},
 		"3 histories could not be decided": func(h *HistoryReport) { h.Undecided = 3 },
 		"could not be read at the end":     func(h *HistoryReport) { h.Unread = 1 },
+		"10 operations were left out":      func(h *HistoryReport) { h.Skipped = 10 },
 		"no cas stands":                    func(h *HistoryReport) { h.Kinds["cas"] = 0 },
 		"no append stands":                 func(h *HistoryReport) { h.Kinds = nil },
 	} {

@@ -203,6 +203,8 @@ func numbers(items []string) []int64 {
 	return all
 }
 
+var errUsed = errors.New("choose another seed, or a fresh sandbox")
+
 // makeRows gives a key its rows, before its first operation, so that every
 // write is a change of what stands there.
 func (s *sqlWay) makeRows(ctx context.Context, key string) error {
@@ -214,7 +216,7 @@ func (s *sqlWay) makeRows(ctx context.Context, key string) error {
 			err := s.insert(ctx, site, text, key)
 			refusal, refused := errors.AsType[*mysql.MySQLError](err)
 			if refused && refusal.Number == numberDuplicate && !unknown {
-				return fmt.Errorf("workload: the rows of key %s stand there already: choose another seed, or a fresh sandbox", key)
+				return fmt.Errorf("workload: the rows of key %s stand there already: %w", key, errUsed)
 			}
 			if err == nil || refused && refusal.Number == numberDuplicate {
 				break

@@ -40,7 +40,7 @@ type Config struct {
 const (
 	requestTimeout = 7 * time.Second // longer than a gateway's hold
 	patience       = 10 * time.Second
-	makePatience   = 40 * time.Second // for the rows of a key, which a process that is down may delay
+	makePatience   = 20 * time.Second // for the rows of a key, which a process that is down may delay
 	endPatience    = 30 * time.Second // for the last reads of all keys
 	holdMax        = 300 * time.Millisecond
 	opsMax         = 4_000_000
@@ -85,10 +85,21 @@ type Workload struct {
 	skipped atomic.Int64
 }
 
-// key has rows at its owner once made is closed.
+// key may be used once ready is closed and there is true: it has its rows.
 type key struct {
-	name string
-	made chan struct{}
+	name  string
+	ready chan struct{}
+	there bool
+}
+
+// usable tells whether a key may be used now.
+func (k *key) usable() bool {
+	select {
+	case <-k.ready:
+		return k.there
+	default:
+		return false
+	}
 }
 
 // New prepares a workload; nothing is sent before Run.
@@ -103,7 +114,7 @@ func New(cfg Config) (*Workload, error) {
 		if err != nil {
 			return nil, err
 		}
-		w.keys = append(w.keys, &key{name, make(chan struct{})})
+		w.keys = append(w.keys, &key{name: name, ready: make(chan struct{})})
 	}
 	w.http = newHTTPWay(cfg)
 	var err error
@@ -166,14 +177,19 @@ func (w *Workload) makeKeys(ctx context.Context, cancel context.CancelFunc) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err := w.sql.makeRows(ctx, k.name); err != nil && ctx.Err() == nil {
+		err := w.sql.makeRows(ctx, k.name)
+		if errors.Is(err, errUsed) {
 			w.mu.Lock()
 			w.err = err
 			w.mu.Unlock()
 			cancel()
 			return
 		}
-		close(k.made)
+		if err != nil { // something is down for long: the key is left out
+			w.cfg.Log.Info("no rows for a key", "err", err)
+		}
+		k.there = err == nil
+		close(k.ready)
 	}
 }
 
@@ -189,17 +205,16 @@ func (w *Workload) client(working, ctx context.Context, number int) {
 		k := w.keys[a.key]
 		if working.Err() == nil && a.key < w.cfg.Keys { // nothing is ahead of the first round
 			select {
-			case <-k.made:
+			case <-k.ready:
 			case <-working.Done():
 			}
 		}
 		if working.Err() != nil {
 			return
 		}
-		select {
-		case <-k.made:
+		if k.usable() {
 			w.operate(ctx, number, serial, k.name, a)
-		default:
+		} else {
 			w.skipped.Add(1)
 		}
 	}
@@ -293,10 +308,8 @@ func (w *Workload) readAll(ctx context.Context) {
 		})
 	}
 	for _, k := range w.keys {
-		select {
-		case <-k.made:
+		if k.usable() {
 			todo <- k
-		default:
 		}
 	}
 	close(todo)

@@ -142,6 +142,17 @@ func TestWorkload_EachLieIsFound(t *testing.T) {
 	}
 }
 
+// TestWorkload_NobodyThere ends in time, and says that nothing was done.
+func TestWorkload_NobodyThere(t *testing.T) {
+	w, err := workload.New(workload.Config{Sites: []workload.Site{{Unit: "unit-a", DSN: "u:p@tcp(127.0.0.1:1)/shop"}}, Duration: 300 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Run(t.Context()); err != nil || len(w.Ops()) != 0 {
+		t.Errorf("%d operations, %v", len(w.Ops()), err)
+	}
+}
+
 // TestWorkload_KeysOfAFormerRun: a history that does not begin at the
 // beginning would be judged wrong.
 func TestWorkload_KeysOfAFormerRun(t *testing.T) {
