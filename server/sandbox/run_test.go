@@ -378,7 +378,7 @@ func TestRun_BadInput(t *testing.T) {
 		"foreign files":   {Options{Dir: foreign, PortBase: base + 100}, "holds files that no sandbox made (such as thesis.txt)"},
 		"not a directory": {Options{Dir: filepath.Join(foreign, "thesis.txt", "s"), PortBase: base + 100}, "choose another --dir"},
 		"port in use":     {Options{Dir: filepath.Join(root, "s"), PortBase: base}, fmt.Sprintf("port %d, wanted for mariadb@unit-a, is in use", base+portUnits+portMariaDB)},
-		"not built":       {Options{Dir: filepath.Join(root, "s"), Units: 3}, "not built yet"},
+		"not built":       {Options{Dir: filepath.Join(root, "s"), Consoles: 3}, "not built yet"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := run(t.Context(), tt.o, Hooks{}, serversOnly(&noSteps{}))
