@@ -7,9 +7,10 @@ import (
 
 // TestDemo_ThreeUnits moves 30 % of the buckets from unit to unit and round,
 // while the lane unit-a>unit-c stands still over the first move and over a try
-// of the second: that one gets nowhere, and nothing is lost or overwritten.
+// of the second: that one gets nowhere, and nothing is lost or overwritten. How
+// long a write pauses is for the demo of two units to say; here the bound is 4 s.
 func TestDemo_ThreeUnits(t *testing.T) {
-	rep, res := demo(t, program(t, "atoll"), "--units", "3", "--slow-lane", "--seconds", "45", "--rate", "30", "--canaries", "4", "--pause-max", "2s")
+	rep, res := demo(t, program(t, "atoll"), "--units", "3", "--slow-lane", "--seconds", "45", "--rate", "30", "--canaries", "4", "--pause-max", "4s")
 	if rep.Verdict != "pass" || rep.Reason != nil || res.status != statusDone {
 		t.Fatalf("verdict %s: %s; exit status %d\n%s%s", rep.Verdict, *rep.Reason, res.status, tail(res.stdout), tail(res.stderr))
 	}
