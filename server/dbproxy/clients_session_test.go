@@ -243,6 +243,21 @@ func TestClients_ServerEffects(t *testing.T) {
 	if n := w.count("unit-a", "SELECT COUNT(*) FROM orders") + w.count("unit-a", "SELECT COUNT(*) FROM products"); n != 0 {
 		t.Errorf("%d rows were written", n)
 	}
+	t.Run("made-later", func(t *testing.T) {
+		s := w.servers["unit-a"]
+		write := "REPLACE INTO carts (buyer_id, item) VALUES (" + own + ", 1)"
+		run(t, c, write)
+		s.Exec(t, "CREATE TRIGGER late BEFORE INSERT ON carts FOR EACH ROW SET NEW.buyer_id = 1")
+		w.db.Spec.Tables = w.db.Spec.Tables[:len(w.db.Spec.Tables)-1]
+		p.install(w.snapshot())
+		var err error
+		await(t, "the trigger to be seen", func() bool { err = failure(t, c, write); return err != nil })
+		refused(t, err, documented(t, "TestClients_ServerEffects/made-later"))
+		s.Exec(t, "DROP TRIGGER late")
+		w.db.Spec.Tables = w.db.Spec.Tables[:len(w.db.Spec.Tables)-1]
+		p.install(w.snapshot())
+		await(t, "its end to be seen", func() bool { return failure(t, c, write) == nil })
+	})
 }
 
 // TestClients_CharacterSetAtLogin: a client whose texts could hide a quote
