@@ -260,6 +260,28 @@ func TestClients_ServerEffects(t *testing.T) {
 	})
 }
 
+// TestClients_TriggerAtTheCenter: a center-unit write in a unit fires the
+// triggers of the center's server.
+func TestClients_TriggerAtTheCenter(t *testing.T) {
+	w := newWorld(t, "unit-a", "unit-b")
+	w.servers["unit-a"].Exec(t, "CREATE TRIGGER p AFTER INSERT ON products FOR EACH ROW INSERT INTO orders (buyer_id, id) VALUES ('eve', NEW.id)")
+	b := w.serve("unit-b")
+	c := b.textConn()
+	var err error
+	id := 0
+	await(t, "the center's tables to be read", func() bool {
+		id++
+		err = failure(t, c, "INSERT INTO products VALUES ("+strconv.Itoa(id)+", 'x')")
+		return err != nil
+	})
+	refused(t, err, documented(t, "TestClients_TriggerAtTheCenter"))
+	w.servers["unit-a"].Exec(t, "DROP TRIGGER p")
+	w.db.Spec.Tables = w.db.Spec.Tables[:3]
+	b.install(w.snapshot())
+	await(t, "the trigger's end to be seen", func() bool { return failure(t, c, "REPLACE INTO products VALUES (1, 'y')") == nil })
+	run(t, c, insertOf(w.key("unit-b", 1), "1"))
+}
+
 // TestClients_CharacterSetAtLogin: a client whose texts could hide a quote
 // hears so, and not that the database is down.
 func TestClients_CharacterSetAtLogin(t *testing.T) {
