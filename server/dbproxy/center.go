@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/atoll-live/atoll/server/dbproxy/prove"
 	"github.com/atoll-live/atoll/server/wire/mysql"
 )
 
@@ -12,6 +13,32 @@ import (
 // first: a write into one that the server has closed would have an unknown
 // outcome.
 const centerIdle = 5 * time.Second
+
+// readCenter looks what the center's server does by itself when a table is
+// written there. While it cannot be asked, what was seen last holds.
+func (p *Proxy) readCenter(ctx context.Context, st *state) {
+	found, err := st.center.Hazards(ctx, st.database)
+	if err != nil {
+		p.log.Debug("tables of the center not read", "err", err)
+		return
+	}
+	p.center.Store(&found)
+}
+
+// hazardAtCenter is the refusal of a statement that goes to the center and
+// touches a table that must not be written there.
+func (p *Proxy) hazardAtCenter(tables []string) *prove.Refusal {
+	st, found := p.state.Load(), p.center.Load()
+	if found == nil || st.center == nil {
+		return nil
+	}
+	for _, name := range tables {
+		if z, ok := (*found)[prove.Qualified(st.center.Database, name)]; ok {
+			return &prove.Refusal{Code: codeUnprovable, Rule: z.Rule, What: "at the center " + z.What, Mend: z.Mend}
+		}
+	}
+	return nil
+}
 
 // reachCenter opens the connection to the center's server and brings the
 // session's settings there. What fails here has done nothing.

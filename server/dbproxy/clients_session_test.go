@@ -243,6 +243,43 @@ func TestClients_ServerEffects(t *testing.T) {
 	if n := w.count("unit-a", "SELECT COUNT(*) FROM orders") + w.count("unit-a", "SELECT COUNT(*) FROM products"); n != 0 {
 		t.Errorf("%d rows were written", n)
 	}
+	t.Run("made-later", func(t *testing.T) {
+		s := w.servers["unit-a"]
+		write := "REPLACE INTO carts (buyer_id, item) VALUES (" + own + ", 1)"
+		run(t, c, write)
+		s.Exec(t, "CREATE TRIGGER late BEFORE INSERT ON carts FOR EACH ROW SET NEW.buyer_id = 1")
+		w.db.Spec.Tables = w.db.Spec.Tables[:len(w.db.Spec.Tables)-1]
+		p.install(w.snapshot())
+		var err error
+		await(t, "the trigger to be seen", func() bool { err = failure(t, c, write); return err != nil })
+		refused(t, err, documented(t, "TestClients_ServerEffects/made-later"))
+		s.Exec(t, "DROP TRIGGER late")
+		w.db.Spec.Tables = w.db.Spec.Tables[:len(w.db.Spec.Tables)-1]
+		p.install(w.snapshot())
+		await(t, "its end to be seen", func() bool { return failure(t, c, write) == nil })
+	})
+}
+
+// TestClients_TriggerAtTheCenter: a center-unit write in a unit fires the
+// triggers of the center's server.
+func TestClients_TriggerAtTheCenter(t *testing.T) {
+	w := newWorld(t, "unit-a", "unit-b")
+	w.servers["unit-a"].Exec(t, "CREATE TRIGGER p AFTER INSERT ON products FOR EACH ROW INSERT INTO orders (buyer_id, id) VALUES ('eve', NEW.id)")
+	b := w.serve("unit-b")
+	c := b.textConn()
+	var err error
+	id := 0
+	await(t, "the center's tables to be read", func() bool {
+		id++
+		err = failure(t, c, "INSERT INTO products VALUES ("+strconv.Itoa(id)+", 'x')")
+		return err != nil
+	})
+	refused(t, err, documented(t, "TestClients_TriggerAtTheCenter"))
+	w.servers["unit-a"].Exec(t, "DROP TRIGGER p")
+	w.db.Spec.Tables = w.db.Spec.Tables[:3]
+	b.install(w.snapshot())
+	await(t, "the trigger's end to be seen", func() bool { return failure(t, c, "REPLACE INTO products VALUES (1, 'y')") == nil })
+	run(t, c, insertOf(w.key("unit-b", 1), "1"))
 }
 
 // TestClients_CharacterSetAtLogin: a client whose texts could hide a quote

@@ -30,9 +30,11 @@ type Proxy struct {
 	parks  parks
 
 	figures figures
-	state   atomic.Pointer[state]  // nil before the first tending
-	trouble atomic.Pointer[string] // of the tending
-	wake    chan struct{}          // a nudge for the enforcer, holds one
+	state   atomic.Pointer[state]                   // nil before the first tending
+	trouble atomic.Pointer[string]                  // of the tending
+	center  atomic.Pointer[map[string]prove.Hazard] // of the center's tables, nil before they were read
+	asking  atomic.Bool                             // the center is being read
+	wake    chan struct{}                           // a nudge for the enforcer, holds one
 
 	mu        sync.Mutex
 	changed   chan struct{}         // closed, and replaced, by each Install and each new state

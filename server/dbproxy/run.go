@@ -171,7 +171,7 @@ func (s *session) kinds(v *route.View, plan *prove.Plan, c *course) *prove.Refus
 		return accessMode(v.Center(), mode)
 	}
 	c.center = true
-	return nil
+	return p.hazardAtCenter(plan.Tables)
 }
 
 // read asks for the owner's read of each key.

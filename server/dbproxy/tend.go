@@ -98,6 +98,12 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	}
 	next.read = time.Now()
 	p.state.Store(next)
+	if next.center != nil && !p.asking.Swap(true) { // it may be far away, or cut off
+		p.work.Go(func() {
+			defer p.asking.Store(false)
+			p.readCenter(ctx, next)
+		})
+	}
 	if last == nil || last.schema != next.schema || adds(last.database, d) {
 		p.signal()
 		p.poke()

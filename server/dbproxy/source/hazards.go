@@ -27,6 +27,18 @@ type hazards struct {
 	found  map[string]prove.Hazard
 }
 
+// Hazards reads what the server does by itself with the tables of a Database
+// document.
+func (s *Source) Hazards(ctx context.Context, d *space.Database) (map[string]prove.Hazard, error) {
+	ctx, cancel := context.WithTimeout(ctx, controlLimit)
+	defer cancel()
+	all := &Tables{Listed: map[string]prove.Table{}}
+	for _, t := range d.Spec.Tables {
+		all.Listed[t.Name] = prove.Table{Kind: t.Kind}
+	}
+	return s.hazards(ctx, d, all)
+}
+
 func (s *Source) hazards(ctx context.Context, d *space.Database, all *Tables) (map[string]prove.Hazard, error) {
 	h := &hazards{Source: s, listed: all.Listed, synced: map[string]bool{}, files: map[string]string{}, found: map[string]prove.Hazard{}}
 	for _, t := range d.Spec.Tables {
