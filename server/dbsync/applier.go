@@ -202,6 +202,9 @@ func (a *applier) carry(t *binlog.Table) (*carry, error) {
 			return nil, fmt.Errorf("%w: table %s.%s: it has no column %s, which the Database names as its key (add it, or mend the Database)",
 				binlog.ErrRefused, t.Schema, t.Name, c.t.Key)
 		}
+		if n := t.Columns[c.key].Fixed(); n > 0 && c.column.Type == keytext.Binary {
+			c.column.Length = n // here; the server may have changed it since
+		}
 	}
 	a.known[t] = c
 	return c, nil

@@ -74,6 +74,16 @@ func TestLanesReadKeysAsProxiesWriteThem(t *testing.T) {
 			t.Errorf("%s: %s rows came over, want 1", k.ddl, got)
 		}
 	}
+	// A fixed length that grows while the lane runs is the new one from there on.
+	n := 1
+	for w.owner(fmt.Sprintf("%04x00000000", n)) != "unit-a" {
+		n++
+	}
+	for _, unit := range []string{"unit-b", "unit-a"} {
+		run(t, w.sites[unit].db, "ALTER TABLE t2 MODIFY k BINARY(6) NOT NULL")
+	}
+	run(t, db, fmt.Sprintf("INSERT INTO t2 VALUES (X'%04x',7)", n))
+	w.same("SELECT n, HEX(k) FROM t2 WHERE n=7", "unit-a", "unit-b")
 	got := query(t, w.sites["unit-b"].db, "SELECT COUNT(*), SUM(reason LIKE 'the key has a form that no proxy lets through%'), MAX(CHAR_LENGTH(keytext)) FROM atoll.parked")
 	if want := fmt.Sprintf("%d|%d|512", parked, parked-len(types)); got != want {
 		t.Errorf("parked, odd, longest: %s, want %s", got, want)
