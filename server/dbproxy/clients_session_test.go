@@ -110,7 +110,8 @@ func local(t *testing.T) (w *world, p *proxy, own, foreign string) {
 		"CREATE FUNCTION shop.pay_all(n INT) RETURNS INT DETERMINISTIC MODIFIES SQL DATA BEGIN DELETE FROM shop.orders; RETURN n; END",
 		"CREATE VIEW shop.charge AS SELECT shop.pay_all(1) AS n",
 		"CREATE TRIGGER other.t AFTER INSERT ON other.notes FOR EACH ROW DELETE FROM shop.orders")
-	return w, w.serve("unit-a"), own, foreign
+	p = w.serve("unit-a")
+	return w, p, own, foreign
 }
 
 // TestClients_CurrentDatabase: the database that a name without one means is
