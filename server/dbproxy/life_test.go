@@ -237,6 +237,16 @@ func TestNewTableIsJoinedFirst(t *testing.T) {
 	await(t, "trouble", func() bool { r.Reset(); p.Report(&r); return strings.Contains(r.GetTrouble(), "later") })
 	_, err = p.textConn().ExecContext(ctx(t), "INSERT INTO later (buyer_id) VALUES (?)", own)
 	refused(t, err, 9603)
+	// So is one whose key column cannot hold keys.
+	w.servers["unit-a"].Exec(t, "CREATE TABLE later (id INT PRIMARY KEY, buyer_id VARCHAR(20) COLLATE utf8mb4_roman_ci)")
+	p.install(w.snapshot())
+	await(t, "trouble", func() bool {
+		r.Reset()
+		p.Report(&r)
+		return strings.Contains(r.GetTrouble(), "column buyer_id of table later has collation utf8mb4_roman_ci, under which different keys may be equal (use a binary collation")
+	})
+	_, err = p.textConn().ExecContext(ctx(t), "INSERT INTO later (id, buyer_id) VALUES (1, ?)", own)
+	refused(t, err, 9603)
 }
 
 func TestCenterUnitWritesGoToTheCenter(t *testing.T) {
