@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/atoll-live/atoll/server/sandbox/supervise"
@@ -40,15 +41,16 @@ func (p *plan) mariadb(s *site) {
 	p.listen(port, name)
 	data := filepath.Join(s.dir, "mariadb")
 	p.Databases = append(p.Databases, Database{Unit: s.code, Dir: data, Tmp: filepath.Join(s.dir, "tmp"), Log: p.path("log/install@" + s.code + ".log")})
-	begin := fmt.Sprintf(`SET SESSION sql_log_bin = 0;
+	var begin strings.Builder
+	fmt.Fprintf(&begin, `SET SESSION sql_log_bin = 0;
 CREATE USER IF NOT EXISTS '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
 ALTER USER '%[1]s'@'127.0.0.1' IDENTIFIED BY '%[2]s';
 GRANT ALL ON *.* TO '%[1]s'@'127.0.0.1' WITH GRANT OPTION;
 `, databaseUser, p.secrets.Database)
 	for _, sp := range p.spaces() {
-		begin += "CREATE DATABASE IF NOT EXISTS " + sp.code + " CHARACTER SET utf8mb4;\n"
+		fmt.Fprintf(&begin, "CREATE DATABASE IF NOT EXISTS %s CHARACTER SET utf8mb4;\n", sp.code)
 	}
-	start := p.file(s.code+"/init.sql", begin)
+	start := p.file(s.code+"/init.sql", begin.String())
 	number := strconv.Itoa(s.number + 1)
 	args := []string{
 		"--no-defaults", "--datadir=" + data, "--tmpdir=" + filepath.Join(s.dir, "tmp"), "--socket=", "--pid-file=" + filepath.Join(s.dir, "mariadb.pid"), "--init-file=" + start,
