@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -101,12 +102,26 @@ func newWorld(t testing.TB, units ...string) *world {
 	return w
 }
 
-// port is the next of this package's ports.
-var port atomic.Int32
+// port is the next of this package's ports. Another run of these tests on the
+// machine begins elsewhere.
+var port = func() *atomic.Int32 {
+	var p atomic.Int32
+	p.Store(int32(os.Getpid() * 61 % 900))
+	return &p
+}()
 
+// freePort is one that nobody listens on now.
 func freePort(t testing.TB) int {
 	t.Helper()
-	return 21000 + int(port.Add(1))%900
+	for range 900 {
+		p := 21000 + int(port.Add(1))%900
+		if l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(p)); err == nil {
+			_ = l.Close()
+			return p
+		}
+	}
+	t.Fatal("no free port from 21000 to 21899")
+	return 0
 }
 
 // snapshot is the next one.
