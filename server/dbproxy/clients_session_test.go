@@ -2,6 +2,7 @@ package dbproxy_test
 
 import (
 	"context"
+	"database/sql"
 	"encoding/binary"
 	"errors"
 	"strconv"
@@ -112,6 +113,38 @@ func local(t *testing.T) (w *world, p *proxy, own, foreign string) {
 		"CREATE TRIGGER other.t AFTER INSERT ON other.notes FOR EACH ROW DELETE FROM shop.orders")
 	p = w.serve("unit-a")
 	return w, p, own, foreign
+}
+
+// TestClients_AnotherSpacesDatabase: a database becomes another space's while
+// clients use it as one that nobody guards.
+func TestClients_AnotherSpacesDatabase(t *testing.T) {
+	_, p, own, _ := local(t)
+	inside, outside := p.conn(), p.conn()
+	run(t, inside, "USE other")
+	run(t, inside, "UPDATE orders SET id = 1")
+	run(t, outside, "REPLACE INTO other.orders (buyer_id, id) VALUES ('"+own+"', 3)")
+	p.install(&space.Snapshot{Space: "other", Epoch: 1, Databases: []*space.Database{{
+		Metadata: space.Metadata{Name: "other"},
+		Spec:     space.DatabaseSpec{Space: "other", Sources: []space.DataSource{{Unit: "unit-a", Host: "db", Port: 3306, Database: "other"}}},
+	}}})
+	const write = "UPDATE other.orders SET id = 4 WHERE id = 3"
+	await(t, "the other space's database is left alone", func() bool {
+		_, err := outside.ExecContext(ctx(t), write)
+		return err != nil
+	})
+	for _, c := range []struct {
+		conn *sql.Conn
+		text string
+	}{
+		{outside, write}, {outside, "SELECT * FROM other.orders"}, {outside, "USE other"}, {inside, "UPDATE orders SET id = 5"}, {inside, "SELECT * FROM orders"},
+	} {
+		refused(t, failure(t, c.conn, c.text), 9604)
+	}
+	login := p.config()
+	login.DBName = "other"
+	refused(t, openConfig(t, login).Ping(), 9604)
+	run(t, inside, "USE shop")
+	run(t, inside, "DELETE FROM orders WHERE buyer_id = '"+own+"' AND id = 2")
 }
 
 // TestClients_CurrentDatabase: the database that a name without one means is

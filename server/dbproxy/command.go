@@ -198,6 +198,8 @@ func (s *session) use(st *state, name string) *mysql.ServerError {
 	switch {
 	case name == s.p.cfg.Database || name == st.home.Database:
 		s.view.Database = ""
+	case st.schema.Another(name) != nil:
+		return serverError(st.schema.Another(name))
 	case st.database.Spec.DefaultKind == space.TableLocal:
 		s.view.Database = name
 	default:

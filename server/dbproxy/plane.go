@@ -3,6 +3,7 @@ package dbproxy
 import (
 	"context"
 	"fmt"
+	"reflect"
 	"time"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
@@ -27,10 +28,14 @@ const installWait = 2 * time.Second
 func (p *Proxy) Install(ctx context.Context, s *space.Snapshot) error {
 	if s.Space != p.cfg.Space {
 		p.mu.Lock()
-		if old := p.others[s.Space]; old == nil || s.Epoch > old.Epoch {
+		old := p.others[s.Space]
+		if old == nil || s.Epoch > old.Epoch {
 			p.others[s.Space] = s
 		}
 		p.mu.Unlock()
+		if old == nil || !reflect.DeepEqual(old.Databases, s.Databases) {
+			p.signal() // its databases must be left alone
+		}
 		return nil
 	}
 	v, err := route.NewView(s)

@@ -3,7 +3,9 @@ package dbproxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,9 +23,10 @@ type state struct {
 	tables   *source.Tables
 	database *space.Database
 	home     *source.Source
-	center   *source.Source // nil in the center, and when the center has no source
-	read     time.Time      // of the tables
-	version  string         // of the home server, as its greeting gives it
+	center   *source.Source    // nil in the center, and when the center has no source
+	others   map[string]string // databases that another document speaks for → which
+	read     time.Time         // of the tables
+	version  string            // of the home server, as its greeting gives it
 }
 
 // isCenter says whether this proxy's unit is the center.
@@ -77,6 +80,7 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	if next.home, next.center, err = p.sources(d, v.Center()); err != nil {
 		return err
 	}
+	next.others = p.otherDatabases(v.Snapshot)
 	if last.current(next) {
 		return nil
 	}
@@ -91,9 +95,7 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 	} else if next.version, err = next.home.Version(ctx); err != nil {
 		return err
 	}
-	if last != nil && last.home == next.home && last.database.Spec.DefaultKind == d.Spec.DefaultKind && last.tables.Same(next.tables) {
-		next.schema = last.schema // keeps the plans that were made
-	} else if next.schema, err = prove.NewSchema(next.home.Database, d.Spec.DefaultKind, next.tables.Listed, next.tables.Hazards); err != nil {
+	if next.schema, err = next.proven(last); err != nil {
 		return err
 	}
 	next.read = time.Now()
@@ -109,6 +111,20 @@ func (p *Proxy) tendOnce(ctx context.Context) error {
 		p.poke()
 	}
 	return nil
+}
+
+// proven is the schema by which statements are proven: the last one, with the
+// plans that were made, when nothing that it depends on has changed.
+func (s *state) proven(last *state) (*prove.Schema, error) {
+	kind := s.database.Spec.DefaultKind
+	if last != nil && last.home == s.home && last.database.Spec.DefaultKind == kind && last.tables.Same(s.tables) && maps.Equal(last.others, s.others) {
+		return last.schema, nil
+	}
+	schema, err := prove.NewSchema(s.home.Database, kind, s.tables.Listed, s.tables.Hazards)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Beside(s.others), nil
 }
 
 // prepare makes a server ours, and tells the lanes of newly listed tables,
@@ -143,7 +159,27 @@ func (s *state) words() string {
 // short time ago.
 func (s *state) current(next *state) bool {
 	return s != nil && s.home == next.home && s.center == next.center && len(s.tables.Trouble) == 0 &&
-		time.Since(s.read) < tendEvery && reflect.DeepEqual(s.database, next.database)
+		time.Since(s.read) < tendEvery && reflect.DeepEqual(s.database, next.database) && maps.Equal(s.others, next.others)
+}
+
+// otherDatabases are the names of databases that other documents speak for, in
+// this space and in those that are not served here. Two servers may have
+// databases of one name; that the wrong one is refused then is the safe side.
+func (p *Proxy) otherDatabases(own *space.Snapshot) map[string]string {
+	all := map[string]string{}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range append(slices.Collect(maps.Values(p.others)), own) {
+		for _, d := range s.Databases {
+			if s == own && d.Metadata.Name == p.cfg.Database {
+				continue
+			}
+			for _, source := range d.Spec.Sources {
+				all[source.Database] = "Database " + d.Metadata.Name + " of space " + s.Space
+			}
+		}
+	}
+	return all
 }
 
 // document finds the served Database in a snapshot.

@@ -58,6 +58,7 @@ type Schema struct {
 	standard space.TableKind  // kind of the tables that are not listed
 	hazards  map[string]Hazard
 	shunned  map[string]string // the tables with a hazard in lower case → what it is
+	others   map[string]string // databases, in lower case, that another document speaks for → which
 }
 
 // NewSchema returns the Schema of the database with its listed tables by
@@ -94,6 +95,32 @@ func NewSchema(database string, standard space.TableKind, tables map[string]Tabl
 		s.folded[strings.ToLower(name)] = true
 	}
 	return s, nil
+}
+
+// Beside returns a Schema that leaves some databases alone, whatever the kind
+// of tables that are not listed: those that another Database document speaks
+// for, by name, with words for which that is. Behind this proxy nobody guards
+// their keys.
+func (s *Schema) Beside(others map[string]string) *Schema {
+	next := *s
+	next.others = map[string]string{}
+	for name, which := range others {
+		if name != s.database {
+			next.others[strings.ToLower(name)] = which
+		}
+	}
+	return &next
+}
+
+// Another is the refusal of a database that another document speaks for, nil
+// for any other one.
+func (s *Schema) Another(database string) *Refusal {
+	which, ok := s.others[strings.ToLower(database)]
+	if !ok || database == s.database {
+		return nil
+	}
+	return &Refusal{Code: CodeUnlisted, Rule: "database of another", What: "database " + database + " is that of " + which + ", whose keys nobody guards here",
+		Mend: "connect to the proxy of " + which}
 }
 
 func (t *Table) validate() error {

@@ -198,6 +198,10 @@ func (a *analyzer) database() string {
 // foreign is a table of another database.
 func (a *analyzer) foreign(r *ref) {
 	r.kinds = LocalTables
+	if another := a.schema.Another(r.schema); another != nil {
+		a.refuse(another)
+		return
+	}
 	if a.schema.standard != space.TableLocal {
 		a.refuse(unlisted("table " + r.table + " is in database " + r.schema + ", which is not the one behind this proxy"))
 	}

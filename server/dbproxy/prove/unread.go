@@ -27,6 +27,10 @@ func (a *analyzer) unread() {
 				"put names in back-ticks, or write it more plainly"))
 			return
 		}
+		if another := a.schema.Another(w.text); another != nil && first != "SHOW" {
+			a.refuse(another)
+			return
+		}
 		if what, ok := a.schema.shunned[strings.ToLower(w.text)]; ok && first != "SHOW" {
 			a.refuse(unprovable("statement cannot be read", "it cannot be read by the parser, and "+what, "write it more plainly"))
 			return
