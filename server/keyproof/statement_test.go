@@ -34,7 +34,7 @@ func forms(text string) []form {
 		{name: "two literals", text: quoted("") + " " + quoted(text)},
 		{name: "double quotes", text: `"` + strings.NewReplacer(`"`, `""`, `\`, `\\`).Replace(text) + `"`, asIs: true},
 	}
-	if text != "" && strings.Trim(text, "0123456789.eExXbabcdefTRUENL'+-") == "" {
+	if text != "" && strings.Trim(text, "0123456789.abcdefExXTRUNL'+-") == "" {
 		list = append(list, form{name: "bare", text: text, asIs: true}, form{name: "bare in parentheses", text: "(" + text + ")"})
 	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {

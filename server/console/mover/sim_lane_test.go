@@ -173,10 +173,10 @@ func (y *simSync) judge(origin string) (owned, wait bool) {
 	}
 	owned = origin == simUnits[0]
 	for _, e := range y.passed[origin] {
-		switch {
-		case e.kind == simOpen:
+		switch e.kind {
+		case simOpen:
 			owned, wait = true, false
-		case e.kind == simClose:
+		case simClose:
 			switch y.s.outcome(e.id, y.view.Snapshot.Epoch) {
 			case space.OutcomeSwitched:
 				owned, wait = false, false

@@ -336,6 +336,7 @@ var simLoss = regexp.MustCompile(`lands (in|on)|stale read|is parked in|has writ
 // on purpose must come to a violation. The search begins near a seed that is
 // known to find it, where that takes long from the first one on.
 func TestSim_FindsEachMistake(t *testing.T) {
+	t.Parallel()
 	near := map[mistake]uint64{undrained: 385, earlyRelease: 470}
 	for _, m := range mistakes {
 		t.Run(string(m), func(t *testing.T) {

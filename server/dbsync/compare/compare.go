@@ -162,11 +162,11 @@ func prepare(ctx context.Context, t Table) (*comparison, error) {
 func (c *comparison) keys() {
 	name := quote(c.Key)
 	value, literal := "CONVERT("+name+" USING utf8mb4)", apply.Quote
-	switch {
-	case c.column.Type == keytext.Integer:
+	switch c.column.Type {
+	case keytext.Integer:
 		value = "CONVERT(" + name + "+0 USING utf8mb4)" // ZEROFILL shows itself otherwise
 		literal = func(key string) string { return key }
-	case c.column.Type == keytext.Binary:
+	case keytext.Binary:
 		value = name
 		if c.column.Fixed {
 			literal = func(key string) string { return "X" + apply.Quote(key) }

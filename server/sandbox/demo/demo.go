@@ -186,7 +186,7 @@ func (r *run) prepareTraffic(ctx context.Context, worker *ids.Worker) error {
 		Holders: r.cfg.Holders, Bucket: r.rule.bucket, NextID: worker.Next, Log: r.cfg.Log, Sites: sites(r.cfg.Info),
 	}
 	if r.cfg.Moves || r.cfg.Faults || r.cfg.InARow > 0 {
-		cfg.Moving = r.rule.moving(r.cfg.Info, movePercent)
+		cfg.Moving = r.rule.moving(r.cfg.Info)
 	}
 	if r.load, err = load.New(cfg); err != nil {
 		return err
@@ -271,7 +271,7 @@ func (r *run) audit(ctx context.Context) error {
 	rep.Samples = append(rep.Samples, owners.Samples...)
 	r.fillLoad(ledger)
 	if r.faults != nil {
-		rep.Faults = r.faults.report(ledger.Writes(), r.rule.moving(r.cfg.Info, movePercent))
+		rep.Faults = r.faults.report(ledger.Writes(), r.rule.moving(r.cfg.Info))
 	}
 	return nil
 }

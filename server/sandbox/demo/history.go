@@ -41,7 +41,7 @@ func (r *run) prepareHistory() (err error) {
 		return nil
 	}
 	cfg := workload.Config{
-		Host: r.cfg.Info.Host, Duration: r.cfg.Duration - historyTail, Seed: r.cfg.Seed, Moving: r.rule.moving(r.cfg.Info, movePercent), Log: r.cfg.Log,
+		Host: r.cfg.Info.Host, Duration: r.cfg.Duration - historyTail, Seed: r.cfg.Seed, Moving: r.rule.moving(r.cfg.Info), Log: r.cfg.Log,
 	}
 	for _, s := range sites(r.cfg.Info) {
 		cfg.Sites = append(cfg.Sites, workload.Site{Unit: s.Unit, Gateway: s.Gateway, DSN: s.DSN})

@@ -44,7 +44,7 @@ const (
 
 func newProber(info *sandbox.Info, r *rule, nextID func(int) (int64, error)) (*prober, error) {
 	p := &prober{bucket: r.bucket, nextID: nextID}
-	moving := r.moving(info, movePercent)
+	moving := r.moving(info)
 	for n := 0; len(p.keys) < probeKeys; n++ {
 		if key := fmt.Sprintf("probe%d", n); moving(key) {
 			p.keys = append(p.keys, key)

@@ -61,9 +61,9 @@ func fetchRule(ctx context.Context, c *console.Client, code, id string) (*rule, 
 
 func (r *rule) bucket(key string) int { return r.table.DecideKey(r.id, key).Bucket }
 
-// moving tells of a key whether a move of percent of all buckets out of the
+// moving tells of a key whether a move of movePercent of all buckets out of the
 // first unit will carry it: those with the highest numbers.
-func (r *rule) moving(info *sandbox.Info, percent int) func(string) bool {
+func (r *rule) moving(info *sandbox.Info) func(string) bool {
 	from := info.Units[0].Code
 	top := 0
 	for _, u := range r.document.Spec.UnitRules {
@@ -78,7 +78,7 @@ func (r *rule) moving(info *sandbox.Info, percent int) func(string) bool {
 			}
 		}
 	}
-	bottom := top - r.modulo*percent/100
+	bottom := top - r.modulo*movePercent/100
 	return func(key string) bool { b := r.bucket(key); return b >= bottom && b < top }
 }
 

@@ -192,7 +192,7 @@ type lateWriter struct {
 	to    io.Writer
 	late  time.Duration
 	queue chan lateChunk // nil: nothing is late yet
-	over  chan error
+	over  chan struct{}  // closed when all has gone on
 }
 
 type lateChunk struct {
@@ -209,9 +209,10 @@ func (w *lateWriter) beLate() {
 	if w.late <= 0 || w.queue != nil {
 		return
 	}
-	w.queue, w.over = make(chan lateChunk, lateChunksMax), make(chan error, 1)
+	w.queue, w.over = make(chan lateChunk, lateChunksMax), make(chan struct{})
 	go func() {
-		var failed error
+		defer close(w.over)
+		var failed error // a lane that has gone
 		for c := range w.queue {
 			if failed != nil {
 				continue
@@ -219,7 +220,6 @@ func (w *lateWriter) beLate() {
 			time.Sleep(time.Until(c.due))
 			_, failed = w.to.Write(c.data)
 		}
-		w.over <- failed
 	}()
 }
 
