@@ -80,13 +80,16 @@ func (s *session) killQuery(ctx context.Context) {
 	}
 }
 
-// abandon cuts the session off and leaves t, which may be nil, to a reaper.
-func (s *session) abandon(t *guard.Tx) {
+// abandon cuts the session off and leaves t, which may be nil, to a reaper. It
+// is false when t is not the session's any more, or the session is cut off.
+func (s *session) abandon(t *guard.Tx) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t == s.tx {
-		s.cutLocked(t)
+	if t != s.tx || s.cut {
+		return false
 	}
+	s.cutLocked(t)
+	return true
 }
 
 // stop cuts the session off whatever it does.

@@ -69,7 +69,7 @@ func (p *Proxy) pressFences(ctx context.Context) time.Duration {
 // lapseIfDue ends what a lapsed lease had admitted.
 func (p *Proxy) lapseIfDue() {
 	p.leaseMu.Lock()
-	lapsed := ended(p.guard.LeaseEnd(), p.cfg.Clock())
+	lapsed := over(p.guard.LeaseEnd(), p.cfg.Clock())
 	p.leaseMu.Unlock()
 	if lapsed {
 		p.lapse()
@@ -81,17 +81,23 @@ func (p *Proxy) lapseIfDue() {
 // that one was to end anyway.
 func (p *Proxy) lapse() {
 	for _, t := range p.guard.Lapse() {
-		p.figures.txKilled.Add(1)
-		t.Owner.(*session).abandon(t)
+		if t.Owner.(*session).abandon(t) {
+			p.figures.txKilled.Add(1)
+		}
 	}
 }
+
+// lapseLook is how late the end of a lease may be noticed: well below the grace
+// of a forced move. A timer alone is not enough, since it stands still while the
+// machine is suspended, and leases do not.
+const lapseLook = 200 * time.Millisecond
 
 func (p *Proxy) untilLapse() time.Duration {
 	end := p.guard.LeaseEnd()
 	if end == 0 || end == guard.Forever {
 		return farOff
 	}
-	return max(end-p.cfg.Clock(), time.Millisecond)
+	return min(max(end-p.cfg.Clock(), time.Millisecond), lapseLook)
 }
 
 // leaseHolds says whether an OK for unit data may still be given.

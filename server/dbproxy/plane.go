@@ -182,7 +182,7 @@ func (p *Proxy) Renew(spaceCode string, epoch int64, until time.Duration) {
 	p.leaseMu.Lock()
 	end := p.guard.LeaseEnd()
 	p.guard.Renew(epoch, until)
-	lapsed := ended(end, p.cfg.Clock())
+	lapsed := over(end, p.cfg.Clock())
 	p.leaseMu.Unlock()
 	if lapsed {
 		p.lapse()
@@ -190,4 +190,7 @@ func (p *Proxy) Renew(spaceCode string, epoch int64, until time.Duration) {
 	p.look()
 }
 
-func ended(end, now time.Duration) bool { return end != 0 && end != guard.Forever && now >= end }
+// over tells whether no lease is held. Zero is the end of one that a statement
+// has found lapsed before anybody else did, or of none at all: what it had
+// admitted is still to be ended then.
+func over(end, now time.Duration) bool { return end != guard.Forever && now >= end }

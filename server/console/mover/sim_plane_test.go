@@ -23,6 +23,7 @@ type simProxy struct {
 	inc        int
 	up         bool
 	frozen     time.Time // it stands still until then
+	late       time.Time // since when its lease is over and it has not noticed
 	deaf       time.Time // no snapshot reaches it until then
 	stubborn   bool      // its clients commit late, and what fences find open ends late
 	reported   int64     // boot time of its last report
@@ -282,8 +283,25 @@ func (s *sim) keepPromises() {
 			}
 		}
 		if p.up && !p.still() {
-			p.lapse()
+			p.noticeLapse()
 		}
+	}
+}
+
+// noticeLapse lets the timer of a lease run late, as after a machine stood
+// still: until then only the guard knows.
+func (p *simProxy) noticeLapse() {
+	end := p.guard.LeaseEnd()
+	if p.clock() < end {
+		p.late = time.Time{}
+		return
+	}
+	if p.late.IsZero() {
+		p.late = p.s.now
+	}
+	if p.s.now.Sub(p.late) >= simGrace/2 || p.s.r.IntN(20) == 0 {
+		p.late = time.Time{}
+		p.lapse()
 	}
 }
 
@@ -309,17 +327,15 @@ func (s *sim) forget(p *simProxy) {
 	}
 	s.dead[p.id()] = true
 	p.endServerThreads()
-	for _, c := range s.consoles {
-		c.mover.rereadPlanes()
-	}
+	s.tellOfPlanes()
 	s.say("%s is forgotten", p.id())
 }
 
 // endServerThreads is the second line: what a dead or silent proxy has at the
 // server is ended there.
 func (p *simProxy) endServerThreads() {
-	if p.up && !p.still() {
-		return
+	if p.up && !p.still() && p.late.IsZero() {
+		return // it lives, and has ended them itself
 	}
 	p.left = nil
 	for _, t := range p.open {

@@ -189,13 +189,13 @@ func (s *searcher) begin(o *step) bool {
 func (s *searcher) answer(o *step) bool {
 	bit := uint64(1) << o.slot
 	next, seen := map[state]struct{}{}, map[state]struct{}{}
-	var todo []state
+	var ahead []state
 	for at := range s.states {
-		todo = append(todo, at)
+		ahead = append(ahead, at)
 	}
-	for len(todo) > 0 && s.steps <= s.max {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for len(ahead) > 0 && s.steps <= s.max {
+		at := ahead[len(ahead)-1]
+		ahead = ahead[:len(ahead)-1]
 		if at.in&bit != 0 {
 			at.in &^= bit
 			next[at] = struct{}{}
@@ -206,7 +206,7 @@ func (s *searcher) answer(o *step) bool {
 		}
 		seen[at] = struct{}{}
 		s.steps++
-		todo = s.follow(at, todo)
+		ahead = s.follow(at, ahead)
 	}
 	s.states = next
 	s.used &^= bit
@@ -216,9 +216,9 @@ func (s *searcher) answer(o *step) bool {
 
 // follow adds the states to which one open step leads. Values are unique, so one
 // that is left does not come back: as long as a step needs it, it stays.
-func (s *searcher) follow(at state, todo []state) []state {
+func (s *searcher) follow(at state, ahead []state) []state {
 	if s.later[at.value] > 0 {
-		return todo
+		return ahead
 	}
 	var needed *step // an open swap that needs the value: it must be the next
 	refused := false // an open swap waits to be refused
@@ -226,7 +226,7 @@ func (s *searcher) follow(at state, todo []state) []state {
 		o := s.open[bits.TrailingZeros64(rest)]
 		if v, ok := o.needs(); ok && v == at.value && o.changes() {
 			if needed != nil {
-				return todo
+				return ahead
 			}
 			needed = o
 		}
@@ -247,9 +247,9 @@ func (s *searcher) follow(at state, todo []state) []state {
 				tried[like] = true
 			}
 		}
-		todo = append(todo, s.settle(state{o.Value, at.in | 1<<o.slot}))
+		ahead = append(ahead, s.settle(state{o.Value, at.in | 1<<o.slot}))
 	}
-	return todo
+	return ahead
 }
 
 // settle lets all open steps take effect that change nothing and fit.

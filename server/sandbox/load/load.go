@@ -137,14 +137,14 @@ func (l *Load) Run(ctx context.Context) error {
 	defer l.sql.close()
 	offered, cancel := context.WithTimeout(ctx, l.cfg.Duration)
 	defer cancel()
-	go func() {
+	var wg sync.WaitGroup
+	wg.Go(func() {
 		select {
 		case <-l.ended:
 			cancel()
 		case <-offered.Done():
 		}
-	}()
-	var wg sync.WaitGroup
+	})
 	wg.Go(func() { l.offer(offered, ctx) })
 	for i := range max(l.cfg.Holders, 0) {
 		wg.Go(func() { l.hold(offered, ctx, i) })

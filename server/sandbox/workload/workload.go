@@ -296,11 +296,11 @@ func (w *Workload) learn(o *history.Op) {
 func (w *Workload) readAll(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, endPatience)
 	defer cancel()
-	todo := make(chan *key)
+	usable := make(chan *key)
 	var wg sync.WaitGroup
 	for n := range w.cfg.Clients {
 		wg.Go(func() {
-			for k := range todo {
+			for k := range usable {
 				for _, kind := range []history.Kind{history.Read, history.List} {
 					w.operate(ctx, w.cfg.Clients+n, 0, k.name, action{kind: kind})
 				}
@@ -309,10 +309,10 @@ func (w *Workload) readAll(ctx context.Context) {
 	}
 	for _, k := range w.keys {
 		if k.usable() {
-			todo <- k
+			usable <- k
 		}
 	}
-	close(todo)
+	close(usable)
 	wg.Wait()
 	last := map[string]history.Op{}
 	for _, o := range w.rec.Ops() {
