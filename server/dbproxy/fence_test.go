@@ -409,6 +409,42 @@ func TestLapsedLeaseNeverGivesOK(t *testing.T) {
 	must(t, err)
 }
 
+// TestLapseNoticedByAStatement: what the lease had admitted is ended also when
+// another session's statement is the first to find that it is over, and nothing
+// else wakes the enforcer; as behind a suspended machine, whose timers are late.
+func TestLapseNoticedByAStatement(t *testing.T) {
+	w := newWorld(t, "unit-a")
+	var skew atomic.Int64
+	w.clock = func() time.Duration { return console.Boottime() + time.Duration(skew.Load()) }
+	p := w.start("unit-a", "")
+	p.install(w.snapshot())
+	p.Renew("shop", w.epoch, w.clock()+time.Hour)
+	await(t, "ready", p.Ready)
+	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
+	w.servers["unit-a"].Exec(t, "INSERT INTO orders (buyer_id, id, amount) VALUES ('"+other+"', 1, 0)")
+	locker := w.direct("unit-a")
+	locker("BEGIN")
+	locker("SELECT * FROM orders WHERE buyer_id = '" + other + "' FOR UPDATE")
+	blocked, second := p.textConn(), p.conn()
+	done := make(chan error, 1)
+	go func() {
+		_, err := blocked.ExecContext(context.Background(), "UPDATE orders SET amount = 1 WHERE buyer_id = ?", other)
+		done <- err
+	}()
+	await(t, "blocked", func() bool { return w.lockWaits() == 1 })
+	skew.Store(int64(2 * time.Hour))
+	_, err := second.ExecContext(ctx(t), insert, own, 1)
+	refused(t, err, 9607)
+	await(t, "the blocked thread to be killed", func() bool { return w.lockWaits() == 0 })
+	if err := <-done; err == nil {
+		t.Error("a statement was answered with OK after the lease")
+	}
+	locker("ROLLBACK")
+	if n := w.count("unit-a", "SELECT MAX(amount) FROM orders"); n != 0 {
+		t.Error("a statement was done after the lease")
+	}
+}
+
 // TestNoOKWhileNobodyLooked: the answer of a statement that comes after the
 // lease is no OK either when the enforcer has not seen the lapse yet.
 func TestNoOKWhileNobodyLooked(t *testing.T) {
