@@ -106,6 +106,12 @@ func (s *Server) prepare(o Options) error {
 	if err := os.CopyFS(data, os.DirFS(template)); err != nil {
 		return fmt.Errorf("copy data directory: %w", err)
 	}
+	// Not /tmp: a server that starts removes every temporary table it finds in
+	// its tmpdir, and the server whose table it was then crashes.
+	tmp := filepath.Join(s.Dir, "tmp")
+	if err := os.Mkdir(tmp, 0o700); err != nil {
+		return fmt.Errorf("make the directory for temporary tables: %w", err)
+	}
 	init := filepath.Join(s.Dir, "init.sql")
 	var text strings.Builder
 	fmt.Fprintf(&text, "CREATE DATABASE IF NOT EXISTS `%s`;\n", o.Database)
@@ -118,7 +124,7 @@ func (s *Server) prepare(o Options) error {
 	}
 	id := strconv.Itoa(o.ServerID)
 	s.args = []string{
-		"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(s.Dir, "s"), "--pid-file=" + filepath.Join(s.Dir, "pid"),
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + tmp, "--socket=" + filepath.Join(s.Dir, "s"), "--pid-file=" + filepath.Join(s.Dir, "pid"),
 		"--log-error=" + filepath.Join(s.Dir, "error.log"), "--init-file=" + init,
 		"--bind-address=127.0.0.1", "--port=" + strconv.Itoa(o.Port), "--skip-name-resolve", "--max-connections=500",
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--local-infile=1",

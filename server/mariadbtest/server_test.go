@@ -1,6 +1,7 @@
 package mariadbtest_test
 
 import (
+	"os"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -21,5 +22,22 @@ func TestKilledServerKeepsWhatItCommitted(t *testing.T) {
 	}
 	if n != 1 || id != 7 {
 		t.Fatalf("rows %d, domain %d after the restart", n, id)
+	}
+}
+
+// Servers of several tests run beside each other, and one that starts clears
+// its directory for temporary tables.
+func TestStart_LeavesTemporaryTablesOfOthersAlone(t *testing.T) {
+	f, err := os.CreateTemp("", "#sql-temptable-test-*.MAI") //nolint:usetesting // the directory that all servers would share
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.Remove(f.Name())
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	mariadbtest.Start(t, mariadbtest.Options{})
+	if _, err := os.Stat(f.Name()); err != nil {
+		t.Fatalf("a server that started removed a file of another: %v", err)
 	}
 }
