@@ -58,7 +58,7 @@ chaos: build ## moves under load while processes die and links break (SEED=, MIN
 		--rate '$(CHAOS_RATE)' --seed '$(SEED)' --report '$(CHAOS_REPORT)' --break '$(CHAOS_BREAK)'
 
 .PHONY: sim
-sim: ## the core against SEEDS random histories on a virtual clock, and its nine mistakes (SEED= prints one)
+sim: ## the core against SEEDS random histories on a virtual clock, and its ten mistakes (SEED= prints one)
 	@cd server && if [ '$(SEED)' = 0 ]; then \
 		$(GO) test ./console/mover -run TestSim -count=1 -v -timeout 3h -args -sim.all -sim.seeds '$(SEEDS)'; \
 	else $(GO) test ./console/mover -run 'TestSim$$' -count=1 -v -args -sim.seeds 1 -sim.seed '$(SEED)'; fi

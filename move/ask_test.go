@@ -20,6 +20,10 @@ func TestAsk_ByPhase(t *testing.T) {
 			}
 		}
 	}
+	beside := State{Phase: Barrier, From: "a", To: "b", Center: "c", Participants: Participants([]string{"a", "b", "c"})}
+	if got := beside.Ask("dbsync", "c"); got != AskClose {
+		t.Errorf("asks %q of the lanes at a center that is neither end, want %q", got, AskClose)
+	}
 	released := State{Phase: Release, ReleaseEpoch: 9, From: "a", To: "b", Participants: Participants([]string{"a", "b"})}
 	if got := released.Ask("dbsync", "b"); got != none {
 		t.Errorf("asks %q after the release", got)

@@ -18,7 +18,7 @@ type Joint string
 const (
 	Quiet    Joint = "quiet"    // HOLD: nothing admitted before is in flight
 	Drained  Joint = "drained"  // FENCE: no write of the keys is open
-	Closed   Joint = "closed"   // BARRIER: the token is written; shown, not waited for: passed implies it
+	Closed   Joint = "closed"   // BARRIER: the token is written; asked for and shown, not waited for: passed implies it
 	Passed   Joint = "passed"   // BARRIER: the token came out of the lane
 	Switched Joint = "switched" // SWITCH: the new map is in force
 	Opened   Joint = "opened"   // RELEASE: OPEN stands in the new owner's binlog; asked for from SWITCH on
@@ -35,12 +35,14 @@ const (
 	AtFrom     Place = "from"
 	AtTo       Place = "to"
 	AtEnds     Place = "ends"
+	AtCenter   Place = "center" // nowhere, when State.Center is empty
 )
 
 // Duty is one joint that planes of a kind answer.
 type Duty struct {
 	Joint Joint `json:"joint"`
 	At    Place `json:"at"`
+	Lane  Place `json:"lane,omitempty"` // where the lane begins that it is about, "" when it is about none
 }
 
 // Participant is a kind of planes that a move waits for. A kind that is not
@@ -60,16 +62,18 @@ type Participant struct {
 // Participants are the kinds that take part in a move. The proxies and lanes
 // of the databases take part when data lists units whose data the rule owns.
 func Participants(data []string) []Participant {
-	all := []Participant{{Kind: "gateway", Duties: []Duty{{Quiet, Everywhere}, {Released, Everywhere}}}}
+	all := []Participant{{Kind: "gateway", Duties: []Duty{{Joint: Quiet, At: Everywhere}, {Joint: Released, At: Everywhere}}}}
 	if len(data) == 0 {
 		return all
 	}
 	return append(all,
 		Participant{Kind: "dbproxy", Units: data, Leased: true, Duties: []Duty{
-			{Drained, Everywhere}, {Switched, Everywhere}, {Released, Everywhere},
+			{Joint: Drained, At: Everywhere}, {Joint: Switched, At: Everywhere}, {Joint: Released, At: Everywhere},
 		}},
 		Participant{Kind: "dbsync", Units: data, Duties: []Duty{
-			{Closed, AtEnds}, {Passed, AtEnds}, {Opened, AtTo}, {Settled, AtTo}, {Released, Everywhere},
+			{Joint: Closed, At: AtEnds}, {Joint: Closed, At: AtCenter},
+			{Joint: Passed, At: AtFrom, Lane: AtTo}, {Joint: Passed, At: AtTo, Lane: AtFrom}, {Joint: Passed, At: AtTo, Lane: AtCenter},
+			{Joint: Opened, At: AtTo}, {Joint: Settled, At: AtTo}, {Joint: Released, At: Everywhere},
 		}},
 	)
 }
@@ -170,6 +174,10 @@ func (s State) lacking(j Joint, names iter.Seq[string], limit int) []Wait {
 }
 
 func (s State) lackingOf(waits []Wait, names iter.Seq[string], limit int, p Participant, d Duty) []Wait {
+	lane := s.lane(d)
+	if d.Lane != "" && lane == "" {
+		return waits
+	}
 	there := map[string]bool{}
 	for name := range names {
 		if len(waits) >= limit {
@@ -180,7 +188,7 @@ func (s State) lackingOf(waits []Wait, names iter.Seq[string], limit int, p Part
 			continue
 		}
 		there[plane.Unit] = true
-		if w := (Wait{Plane: name, Kind: p.Kind, Unit: plane.Unit, Joint: d.Joint}); !s.met(plane, &w) {
+		if w := (Wait{Plane: name, Kind: p.Kind, Unit: plane.Unit, Joint: d.Joint, Lane: lane}); !s.met(plane, d, &w) {
 			waits = append(waits, w)
 		}
 	}
@@ -191,7 +199,7 @@ func (s State) lackingOf(waits []Wait, names iter.Seq[string], limit int, p Part
 	}
 	for _, unit := range p.Units {
 		if s.counts(unit, d.At) && !there[unit] {
-			waits = append(waits, Wait{Kind: p.Kind, Unit: unit, Joint: d.Joint, Lane: s.laneInto(d.Joint, unit)})
+			waits = append(waits, Wait{Kind: p.Kind, Unit: unit, Joint: d.Joint, Lane: lane})
 		}
 	}
 	return waits
@@ -203,28 +211,36 @@ func (s State) counts(unit string, at Place) bool {
 	switch at {
 	case Everywhere:
 		return true
-	case AtFrom:
-		return unit == s.From
-	case AtTo:
-		return unit == s.To
 	case AtEnds:
 		return unit == s.From || unit == s.To
 	}
-	return false
+	return unit != "" && unit == s.unit(at)
 }
 
-func (s State) laneInto(j Joint, unit string) string {
-	switch {
-	case j != Passed:
-		return ""
-	case unit == s.To:
-		return Lane(s.From, s.To)
+// unit is the one at a place that is one unit, "" when there is none.
+func (s State) unit(at Place) string {
+	switch at {
+	case AtFrom:
+		return s.From
+	case AtTo:
+		return s.To
+	case AtCenter:
+		return s.Center
 	}
-	return Lane(s.To, s.From)
+	return ""
+}
+
+// lane names the one that a duty is about, "" when it does not exist.
+func (s State) lane(d Duty) string {
+	source, target := s.unit(d.Lane), s.unit(d.At)
+	if source == "" || target == "" {
+		return ""
+	}
+	return Lane(source, target)
 }
 
 // met tells whether a plane has answered; if not, it completes the words.
-func (s State) met(p Plane, w *Wait) bool {
+func (s State) met(p Plane, d Duty, w *Wait) bool {
 	switch want := s.epochOf(w.Joint); w.Joint {
 	case Switched, Released:
 		if p.Past || p.Epoch >= want {
@@ -233,7 +249,6 @@ func (s State) met(p Plane, w *Wait) bool {
 		w.Hint = fmt.Sprintf("at epoch %d, not yet %d", p.Epoch, want)
 		return false
 	default:
-		w.Lane = s.laneInto(w.Joint, p.Unit)
 		a, ok := p.answer(w.Joint, w.Lane, want)
 		w.Error = a.Error
 		if ok && a.Error == "" {
@@ -241,16 +256,9 @@ func (s State) met(p Plane, w *Wait) bool {
 		}
 	}
 	if w.Joint == Passed && w.Error == "" {
-		w.Hint, w.Error = s.tokenAt(s.sourceOf(p.Unit))
+		w.Hint, w.Error = s.tokenAt(s.unit(d.Lane))
 	}
 	return false
-}
-
-func (s State) sourceOf(target string) string {
-	if target == s.To {
-		return s.From
-	}
-	return s.To
 }
 
 // tokenAt says how far the token in a unit's own binlog is.
@@ -284,7 +292,7 @@ func (s State) Ask(kind, unit string) string {
 	j := s.joint()
 	switch j {
 	case Passed:
-		ask = AskClose
+		ask, j = AskClose, Closed
 	case Switched, Opened: // OPEN needs the switch to be written, not to be everywhere
 		ask, j = AskOpen, Opened
 	case Settled:

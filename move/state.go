@@ -96,6 +96,7 @@ type State struct {
 	Rule    string       `json:"rule"`
 	From    string       `json:"from"`
 	To      string       `json:"to"`
+	Center  string       `json:"center,omitempty"` // when it is neither end and sends To rows of its own: its lane into To is waited for
 	Keys    space.KeySet `json:"keys"`
 	By      string       `json:"by,omitempty"`
 	Created time.Time    `json:"created"`
@@ -137,6 +138,7 @@ type State struct {
 // Plan is what New needs to begin a move.
 type Plan struct {
 	ID, Space, Rule, From, To, By string
+	Center                        string // see State.Center
 	Keys                          space.KeySet
 	Epoch                         int64 // in force now
 	Participants                  []Participant
@@ -154,6 +156,8 @@ func New(p Plan, at time.Time) (State, error) {
 		return State{}, errors.New("a move needs a unit to move from and one to move to")
 	case p.From == p.To:
 		return State{}, fmt.Errorf("from and to are both %s", p.From)
+	case p.Center != "" && (p.Center == p.From || p.Center == p.To):
+		return State{}, fmt.Errorf("the center %s is an end of the move", p.Center)
 	case len(p.Keys.Buckets) == 0 && len(p.Keys.Keys) == 0 && len(p.Keys.Prefixes) == 0:
 		return State{}, errors.New("no keys to move")
 	}
@@ -162,7 +166,7 @@ func New(p Plan, at time.Time) (State, error) {
 		return State{}, fmt.Errorf("a limit is not set: %+v", l)
 	}
 	s := State{
-		ID: p.ID, Space: p.Space, Rule: p.Rule, From: p.From, To: p.To, By: p.By, Keys: p.Keys,
+		ID: p.ID, Space: p.Space, Rule: p.Rule, From: p.From, To: p.To, Center: p.Center, By: p.By, Keys: p.Keys,
 		Created: at, EpochBefore: p.Epoch, Epoch: p.Epoch, Participants: p.Participants,
 		Overrides: p.Overrides, Limits: l, Leader: p.Leader,
 	}

@@ -146,12 +146,14 @@ func testLimits() Limits {
 // begin makes a move: "new key=value…", or "happy PHASE", which drives one
 // silently to the phase.
 func (b *stage) begin(words []string) {
-	data, overrides := []string{"unit-a", "unit-b"}, []string(nil)
+	data, overrides, center := []string{"unit-a", "unit-b"}, []string(nil), ""
 	for _, w := range words[1:] {
 		name, value, _ := strings.Cut(w, "=")
 		switch name {
 		case "data":
 			data = nil
+		case "center":
+			center = value
 		case "override":
 			overrides = strings.Split(value, ",")
 		}
@@ -159,7 +161,7 @@ func (b *stage) begin(words []string) {
 	b.now = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 	b.epoch, b.rev, b.leader, b.deaf = 7, 1, "m1", false
 	s, err := New(Plan{
-		ID: "mv1", Space: "shop", Rule: "1003", From: "unit-a", To: "unit-b", By: "ann", Epoch: b.epoch,
+		ID: "mv1", Space: "shop", Rule: "1003", From: "unit-a", To: "unit-b", Center: center, By: "ann", Epoch: b.epoch,
 		Keys:         space.KeySet{Buckets: []space.Range{{From: 3000, To: 6000}}},
 		Participants: Participants(data), Overrides: overrides, Limits: testLimits(), Leader: "m1",
 	}, b.now)
@@ -218,7 +220,7 @@ func answersTo(s State) []string {
 		case s.Phase == Fence && kind == "dbproxy":
 			line += fmt.Sprintf(" drained=%d", s.FenceEpoch)
 		case s.Phase == Barrier && kind == "dbsync":
-			line += fmt.Sprintf(" passed:%s=%d", s.laneInto(Passed, unit), s.FenceEpoch)
+			line += fmt.Sprintf(" passed:%s=%d", Lane(map[string]string{s.From: s.To, s.To: s.From}[unit], unit), s.FenceEpoch)
 		case s.Phase == Release && kind == "dbsync" && unit == s.To:
 			line += fmt.Sprintf(" opened=%d", s.FenceEpoch)
 		case s.Phase == Settle && kind == "dbsync" && unit == s.To:

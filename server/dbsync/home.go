@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/route"
 	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/space"
 )
@@ -164,20 +165,26 @@ func (s *Sync) keeper(ctx context.Context, db *sql.DB) error {
 	}
 }
 
-// involved lists the fenced moves that this unit gives or takes, as ids
-// without a step.
+// involved lists the fenced moves that may have asked this unit for tokens, as
+// ids without a step.
 func (s *Sync) involved() []ackID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []ackID
 	for name, v := range s.views {
 		for _, m := range v.Snapshot.Moves {
-			if m.FenceEpoch > 0 && (m.From == s.cfg.Unit || m.To == s.cfg.Unit) {
+			if m.FenceEpoch > 0 && s.closes(v, m) {
 				out = append(out, ackID{space: name, move: m.ID, epoch: m.FenceEpoch})
 			}
 		}
 	}
 	return out
+}
+
+// closes tells whether a move asks this unit for CLOSE or BARRIER: its ends, and
+// the center, whose lane into the new owner is waited for.
+func (s *Sync) closes(v *route.View, m *space.Transfer) bool {
+	return m.From == s.cfg.Unit || m.To == s.cfg.Unit || v.Center() == s.cfg.Unit
 }
 
 // recall acks what the own token table already shows.
@@ -224,11 +231,9 @@ func (s *Sync) due(steps ...string) []job {
 		if m == nil || m.FenceEpoch != id.epoch {
 			continue
 		}
-		mine := m.To == s.cfg.Unit
+		mine := m.To == s.cfg.Unit && m.Outcome == space.OutcomeSwitched
 		if id.step == stepClose {
-			mine = (mine || m.From == s.cfg.Unit) && m.Outcome == space.OutcomeNone
-		} else {
-			mine = mine && m.Outcome == space.OutcomeSwitched
+			mine = s.closes(v, m) && m.Outcome == space.OutcomeNone
 		}
 		if mine {
 			out = append(out, job{id, m})

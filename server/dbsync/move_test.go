@@ -301,6 +301,35 @@ func TestThreeUnitsChainOfMoves(t *testing.T) {
 	w.same(allOrders, "unit-a", "unit-b", "unit-c")
 }
 
+// TestCenterBesideAMove: the center is neither end. Its token brings what it
+// wrote before to the new owner, and takes no key from it.
+func TestCenterBesideAMove(t *testing.T) {
+	w := newWorld(t, 3, ordersTable, ddlOrders, ddlProducts, ddlStock)
+	w.startAll()
+	link := w.proxied("unit-a", "unit-c")
+	k := w.keys("unit-b", 1)
+	link.stall()
+	run(t, w.sites["unit-a"].db, "INSERT INTO products VALUES (1,5)")
+	w.same("SELECT * FROM products", "unit-a", "unit-b") // users of unit-b see it
+	m := w.fence("m1", "unit-b", "unit-c", k)
+	m.ask("close")
+	m.acked("unit-a", "closed", "")
+	m.acked("unit-c", "passed", "unit-b>unit-c")
+	if a := m.ack("unit-c", "passed", "unit-a>unit-c"); a != nil {
+		t.Fatalf("the center's token passed a lane that stands still: %v", a)
+	}
+	link.heal()
+	m.acked("unit-c", "passed", "unit-a>unit-c")
+	if got := query(t, w.sites["unit-c"].db, "SELECT price FROM products"); got != "5" {
+		t.Errorf("unit-c has price %q behind the center's token", got)
+	}
+	m.switched()
+	m.open()
+	w.order("unit-a", w.keys("unit-a", 1)[0], 1)
+	w.order("unit-c", k[0], 2)
+	w.same(allOrders, "unit-a", "unit-b", "unit-c")
+}
+
 func TestTokensKeepTheirPlace(t *testing.T) {
 	w := newWorld(t, 2, ordersTable, ddlOrders, ddlProducts, ddlStock)
 	w.startAll()

@@ -23,7 +23,7 @@ const (
 	planesDeclared  = "planes-declared"    // every kind that the documents declare is registered
 	planesConnected = "planes-connected"   // every registered plane that takes part reports
 	planesAtEpoch   = "planes-at-epoch"    // and has the snapshot in force
-	lanesRunning    = "lanes-running"      // both lanes between the units run
+	lanesRunning    = "lanes-running"      // both lanes between the units run, and the center's
 	laneLag         = "lane-lag"           // and are not far behind
 	nothingParked   = "nothing-parked"     // and hold no rows back
 )
@@ -253,14 +253,18 @@ func (c *checking) cutMoves() string {
 	return ""
 }
 
-// lanes looks at the two lanes between the units, if there are data to carry.
+// lanes looks at the lanes that the move waits for, if there are data to carry.
 func (c *checking) lanes(check string) string {
 	units := dataUnits(c.snapshot, c.move.Rule)
 	if !slices.Contains(units, c.move.From) || !slices.Contains(units, c.move.To) {
 		return ""
 	}
+	lanes := []string{move.Lane(c.move.From, c.move.To), move.Lane(c.move.To, c.move.From)}
+	if c.move.Center != "" {
+		lanes = append(lanes, move.Lane(c.move.Center, c.move.To))
+	}
 	var texts []string
-	for _, lane := range []string{move.Lane(c.move.From, c.move.To), move.Lane(c.move.To, c.move.From)} {
+	for _, lane := range lanes {
 		if text := c.lane(check, lane); text != "" {
 			texts = append(texts, lane+": "+text)
 		}

@@ -252,3 +252,25 @@ func (d *driver) pruneHistory(ctx context.Context) error {
 	}
 	return nil
 }
+
+// beside is the center, when it is neither end of a move and writes tables that
+// To reads: what From's users have seen of them must be there before they come.
+func beside(s *space.Snapshot, from, to string) string {
+	i := slices.IndexFunc(s.Document.Spec.Units, func(u space.Unit) bool { return u.Type == space.Center })
+	if i < 0 {
+		return ""
+	}
+	center := s.Document.Spec.Units[i].Code
+	if center == from || center == to {
+		return ""
+	}
+	for _, db := range s.Databases {
+		in := func(unit string) bool {
+			return slices.ContainsFunc(db.Spec.Sources, func(d space.DataSource) bool { return d.Unit == unit })
+		}
+		if in(center) && in(to) && slices.ContainsFunc(db.Spec.Tables, func(t space.Table) bool { return t.Kind == space.TableCenterUnit }) {
+			return center
+		}
+	}
+	return ""
+}

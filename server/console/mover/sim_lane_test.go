@@ -19,15 +19,18 @@ type simSync struct {
 	boot   int64
 	view   *route.View
 	data   int // the last write that is here
+	price  int // the last one that is here; the center's own
 	log    []simEntry
 	slow   map[string]bool       // origin → its lane is
 	at     map[string]int        // origin → entries taken
 	passed map[string][]simEntry // origin → tokens taken
 }
 
-// simEntry of a unit's log is a row or a token.
+// simEntry of a unit's log is a row of the key, a row of a center-unit table,
+// or a token.
 type simEntry struct {
-	number int    // of a row
+	number int    // of a row of the key
+	price  int    // of a center-unit row
 	kind   string // of a token: CLOSE, BARRIER, OPEN
 	id     string
 	from   string
@@ -88,8 +91,16 @@ func (y *simSync) obey() {
 func (y *simSync) close(id string, epoch int64) {
 	if m := y.s.transfer(id); m != nil && m.From == y.unit {
 		y.token(simClose, id, epoch)
-	} else if m != nil && m.To == y.unit {
+	} else if m != nil && (m.To == y.unit || y.unit == simUnits[0]) {
 		y.token(simBarrier, id, epoch)
+	}
+}
+
+// changePrice writes a row of a center-unit table in the center.
+func (y *simSync) changePrice() {
+	if y.unit == simUnits[0] {
+		y.price++
+		y.log = append(y.log, simEntry{price: y.price})
 	}
 }
 
@@ -144,13 +155,16 @@ func (y *simSync) carry(origin string) bool {
 		return false
 	}
 	e := log[y.at[origin]]
-	if e.kind != "" {
+	switch {
+	case e.price > 0:
+		y.price = e.price
+	case e.kind != "":
 		if y.view.Snapshot.Epoch < e.epoch || e.kind == simClose && y.early(origin) {
 			return false
 		}
 		y.passed[origin] = append(y.passed[origin], e)
 		y.s.say("%s passes %s of %s", move.Lane(origin, y.unit), e.kind, e.id)
-	} else {
+	default:
 		owned, wait := y.judge(origin)
 		if wait {
 			return false

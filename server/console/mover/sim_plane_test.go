@@ -230,7 +230,10 @@ func (s *sim) commitRow(p *simProxy, t *simTx) {
 	if home.data != s.truth {
 		s.fail("write %d of %s lands on write %d, the last acknowledged one is %d", t.number, p.id(), home.data, s.truth)
 	}
-	home.data, s.truth = t.number, t.number
+	if home.price < s.price {
+		s.fail("write %d of %s is made at price %d, the last acknowledged one at %d", t.number, p.id(), home.price, s.price)
+	}
+	home.data, s.truth, s.price = t.number, t.number, home.price
 	home.log = append(home.log, simEntry{number: t.number})
 	s.say("write %d lands in %s", t.number, p.unit)
 }

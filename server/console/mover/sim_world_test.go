@@ -28,8 +28,9 @@ import (
 //
 // Every write of the key has a number. It must be made where the key's owner
 // is by the tokens in that unit's own log, on top of the last acknowledged
-// write; every read must show the last acknowledged one; in the end all units
-// have it.
+// write, and at no older price than that one; every read must show the last
+// acknowledged write; in the end all units have it. Prices are rows of a
+// center-unit table: only the center writes them.
 type sim struct {
 	seed    uint64
 	r       *rand.Rand
@@ -52,6 +53,7 @@ type sim struct {
 	leased   map[string]time.Time // plane/incarnation → end of its leases, by the consoles' clock
 
 	truth   int // the last acknowledged write
+	price   int // at which it was made
 	write   int // the last number given out
 	moves   int // begun
 	elected int // consoles, one after the other
@@ -74,9 +76,10 @@ const (
 	anyToken     mistake = "token-of-an-aborted-attempt"
 	zombie       mistake = "zombie-aborts-after-the-switch"
 	judgeNow     mistake = "lane-judges-by-the-moment"
+	centerBehind mistake = "lane-of-the-center-not-waited-for"
 )
 
-var mistakes = []mistake{ownClock, earlyToken, earlyRelease, staleLease, undrained, revived, anyToken, zombie, judgeNow}
+var mistakes = []mistake{ownClock, earlyToken, earlyRelease, staleLease, undrained, revived, anyToken, zombie, judgeNow, centerBehind}
 
 const (
 	simSpace = "shop"
@@ -125,6 +128,7 @@ func (s *sim) apply() {
 	}}
 	db := testDatabase()
 	db.Spec.Rule = simRule
+	db.Spec.Tables = append(db.Spec.Tables, space.Table{Name: "prices", Kind: space.TableCenterUnit})
 	db.Spec.Sources = append(db.Spec.Sources, space.DataSource{Unit: "unit-c", Host: "127.0.0.1", Port: 3313, Database: "shop", User: "atoll"})
 	first := &space.Snapshot{Space: simSpace, Document: doc, Databases: []*space.Database{db},
 		Settings: space.Settings{FenceTTL: s.ttl, FenceDeadline: 400 * time.Millisecond}}
@@ -434,13 +438,16 @@ func (s *sim) grant(m simMessage) {
 // told is what a mover hears of a report: the report, or with a mistake of the
 // wire something else.
 func (s *sim) told(r *atollv1.ReportRequest) *atollv1.ReportRequest {
-	if s.mistake != earlyRelease && s.mistake != anyToken {
+	if s.mistake != earlyRelease && s.mistake != anyToken && s.mistake != centerBehind {
 		return r
 	}
 	lie := &atollv1.ReportRequest{Plane: r.GetPlane(), Incarnation: r.GetIncarnation(), BoottimeNs: r.GetBoottimeNs(), Spaces: r.GetSpaces(), Acks: slices.Clone(r.GetAcks())}
 	current := s.look()
 	if s.mistake == earlyRelease && len(r.GetSpaces()) > 0 {
 		lie.Spaces = []*atollv1.SpaceReport{{Space: simSpace, Epoch: current.Snapshot.Epoch}}
+	}
+	if m := lastMove(current); s.mistake == centerBehind && m != nil && m.From != simUnits[0] && m.To != simUnits[0] {
+		lie.Acks = append(lie.Acks, &atollv1.Ack{Space: simSpace, Move: m.ID, Epoch: m.FenceEpoch, Step: string(move.Passed), Lane: move.Lane(simUnits[0], m.To)})
 	}
 	if m := lastMove(current); s.mistake == anyToken && m != nil && m.FenceEpoch != 0 {
 		for _, a := range r.GetAcks() {
