@@ -98,6 +98,14 @@ type info struct {
 		Code    string `json:"code"`
 		Gateway string `json:"gateway"`
 		App     string `json:"app"`
+		// Database is the server itself, with all rights.
+		Database struct {
+			Host     string `json:"host"`
+			Port     int    `json:"port"`
+			User     string `json:"user"`
+			Password string `json:"password"`
+			Database string `json:"database"`
+		} `json:"database"`
 	} `json:"units"`
 	Processes []struct {
 		Name string `json:"name"`

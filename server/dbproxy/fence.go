@@ -6,6 +6,7 @@ import (
 
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/server/dbproxy/source"
+	"github.com/atoll-live/atoll/server/sitedb"
 )
 
 // pressEvery is how often the enforcer looks again while something must end.
@@ -108,7 +109,7 @@ func (p *Proxy) leaseHolds() bool {
 
 // reap sees a server thread gone, and only then counts t, what it had open, as
 // ended. It goes on until the server answers or the proxy ends for good.
-func (p *Proxy) reap(s *source.Source, th source.Thread, t *guard.Tx) {
+func (p *Proxy) reap(s *source.Source, th sitedb.Thread, t *guard.Tx) {
 	p.work.Go(func() {
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -11,6 +11,7 @@ import (
 	"github.com/atoll-live/atoll/guard"
 	"github.com/atoll-live/atoll/server/dbproxy/prove"
 	"github.com/atoll-live/atoll/server/dbproxy/source"
+	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/server/wire/mysql"
 )
 
@@ -65,7 +66,7 @@ const (
 type link struct {
 	*mysql.Server
 	source *source.Source
-	thread source.Thread
+	thread sitedb.Thread
 	narrow bool      // its character set is, see prove.Charset
 	used   time.Time // the last statement
 }
@@ -215,7 +216,7 @@ func (s *session) dial(ctx context.Context, src *source.Source, hello mysql.Hell
 	if err != nil {
 		return nil, err
 	}
-	l := &link{Server: c, source: src, thread: source.Thread{ID: c.Thread}, used: time.Now()}
+	l := &link{Server: c, source: src, thread: sitedb.Thread{ID: c.Thread}, used: time.Now()}
 	if err := s.inspect(ctx, l); err != nil {
 		_ = c.Close()
 		return nil, err

@@ -29,18 +29,20 @@ const (
 	stepOpen    = "open"
 	stepSettle  = "settle"
 	stepCompare = "compare" // of an apply, not of a move
+	stepEnd     = "end"     // of a proxy that is forgotten
 
 	ackClosed   = "closed"
 	ackOpened   = "opened"
 	ackSettled  = "settled"
 	ackCompared = "compared"
+	ackEnded    = "ended"
 	ackPassed   = "passed"
 	// ackThrough says that a lane has passed a move's OPEN: the move may leave
 	// the snapshot once every lane has said so.
 	ackThrough = "passed-open"
 )
 
-var ackOf = map[string]string{stepClose: ackClosed, stepOpen: ackOpened, stepSettle: ackSettled, stepCompare: ackCompared}
+var ackOf = map[string]string{stepClose: ackClosed, stepOpen: ackOpened, stepSettle: ackSettled, stepCompare: ackCompared, stepEnd: ackEnded}
 
 // runHome works in the own unit's database: heartbeats, tokens, comparisons.
 func (s *Sync) runHome(ctx context.Context, at server) {

@@ -51,6 +51,7 @@ func (s *Sync) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { s.lister(ctx) })
+	wg.Go(func() { s.ender(ctx) })
 	running := map[*lane]context.CancelFunc{}
 	var homed *server
 	stopHome := func() {}

@@ -1377,6 +1377,7 @@ func (*DeregisterResponse) Descriptor() ([]byte, []int) {
 type ForgetRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	LeaveThreads  bool                   `protobuf:"varint,2,opt,name=leave_threads,json=leaveThreads,proto3" json:"leave_threads,omitempty"` // of a dbproxy: do not have ended what it left at its database server
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1418,8 +1419,16 @@ func (x *ForgetRequest) GetName() string {
 	return ""
 }
 
+func (x *ForgetRequest) GetLeaveThreads() bool {
+	if x != nil {
+		return x.LeaveThreads
+	}
+	return false
+}
+
 type ForgetResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	ThreadsEnded  int64                  `protobuf:"varint,1,opt,name=threads_ended,json=threadsEnded,proto3" json:"threads_ended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1452,6 +1461,13 @@ func (x *ForgetResponse) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ForgetResponse.ProtoReflect.Descriptor instead.
 func (*ForgetResponse) Descriptor() ([]byte, []int) {
 	return file_atoll_v1_console_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ForgetResponse) GetThreadsEnded() int64 {
+	if x != nil {
+		return x.ThreadsEnded
+	}
+	return 0
 }
 
 type WatchRequest struct {
@@ -1599,11 +1615,12 @@ func (x *WatchResponse) GetSpaces() []string {
 type Ask struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Space         string                 `protobuf:"bytes,1,opt,name=space,proto3" json:"space,omitempty"`
-	Move          string                 `protobuf:"bytes,2,opt,name=move,proto3" json:"move,omitempty"`                       // for step "compare" a name of the call
+	Move          string                 `protobuf:"bytes,2,opt,name=move,proto3" json:"move,omitempty"`                       // for steps "compare" and "end" a name of the call
 	Epoch         int64                  `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`                    // fence epoch of the move
-	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`                       // close | open | settle: see the participants of the mover; compare
+	Step          string                 `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`                       // close | open | settle: see the participants of the mover; compare; end
 	Comparisons   []*Comparison          `protobuf:"bytes,5,rep,name=comparisons,proto3" json:"comparisons,omitempty"`         // step "compare"
-	LimitMs       int64                  `protobuf:"varint,6,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"` // of all comparisons together
+	LimitMs       int64                  `protobuf:"varint,6,opt,name=limit_ms,json=limitMs,proto3" json:"limit_ms,omitempty"` // of all comparisons together; of ending all threads
+	Plane         string                 `protobuf:"bytes,7,opt,name=plane,proto3" json:"plane,omitempty"`                     // step "end": the dbproxy that is gone, and whose threads at the server are ended
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1678,6 +1695,13 @@ func (x *Ask) GetLimitMs() int64 {
 		return x.LimitMs
 	}
 	return 0
+}
+
+func (x *Ask) GetPlane() string {
+	if x != nil {
+		return x.Plane
+	}
+	return ""
 }
 
 // Comparison is tables of one Database in two units, as a document that may
@@ -3615,10 +3639,12 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\x11DeregisterRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\"\x14\n" +
-	"\x12DeregisterResponse\"#\n" +
+	"\x12DeregisterResponse\"H\n" +
 	"\rForgetRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\x10\n" +
-	"\x0eForgetResponse\"\xd1\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rleave_threads\x18\x02 \x01(\bR\fleaveThreads\"5\n" +
+	"\x0eForgetResponse\x12#\n" +
+	"\rthreads_ended\x18\x01 \x01(\x03R\fthreadsEnded\"\xd1\x01\n" +
 	"\fWatchRequest\x12\x14\n" +
 	"\x05plane\x18\x01 \x01(\tR\x05plane\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\tR\vincarnation\x12\x12\n" +
@@ -3631,14 +3657,15 @@ const file_atoll_v1_console_proto_rawDesc = "" +
 	"\tsnapshots\x18\x01 \x03(\fR\tsnapshots\x12!\n" +
 	"\x04asks\x18\x02 \x03(\v2\r.atoll.v1.AskR\x04asks\x12\x19\n" +
 	"\basks_set\x18\x03 \x01(\bR\aasksSet\x12\x16\n" +
-	"\x06spaces\x18\x04 \x03(\tR\x06spaces\"\xac\x01\n" +
+	"\x06spaces\x18\x04 \x03(\tR\x06spaces\"\xc2\x01\n" +
 	"\x03Ask\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x12\n" +
 	"\x04move\x18\x02 \x01(\tR\x04move\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x03R\x05epoch\x12\x12\n" +
 	"\x04step\x18\x04 \x01(\tR\x04step\x126\n" +
 	"\vcomparisons\x18\x05 \x03(\v2\x14.atoll.v1.ComparisonR\vcomparisons\x12\x19\n" +
-	"\blimit_ms\x18\x06 \x01(\x03R\alimitMs\"\xbf\x01\n" +
+	"\blimit_ms\x18\x06 \x01(\x03R\alimitMs\x12\x14\n" +
+	"\x05plane\x18\a \x01(\tR\x05plane\"\xbf\x01\n" +
 	"\n" +
 	"Comparison\x12\x14\n" +
 	"\x05space\x18\x01 \x01(\tR\x05space\x12\x1a\n" +

@@ -13,6 +13,7 @@ import (
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/sdk/console"
+	"github.com/atoll-live/atoll/server/console/planes"
 )
 
 // PlanesCmd is about the processes that obey the console.
@@ -136,23 +137,31 @@ func heard(silentMS *int64) string {
 // PlanesForgetCmd removes a plane that will never return.
 type PlanesForgetCmd struct {
 	ConsoleFlags
-	Name string `arg:"" help:"Name of the plane."`
+	Name         string `arg:"" help:"Name of the plane."`
+	LeaveThreads bool   `help:"Forget a dbproxy although nobody ends what it left at its database server: a statement of it that waits there may still be done."`
 }
 
 type forgotten struct {
-	Forgotten string `json:"forgotten"`
+	Forgotten    string `json:"forgotten"`
+	ThreadsEnded int64  `json:"threads_ended"`
 }
 
 // Run removes the plane; moves do not wait for it any more.
 func (c *PlanesForgetCmd) Run(ctx context.Context, out *Output) error {
-	_, err := call(ctx, &c.ConsoleFlags, requestTime, func(client *console.Client) func(context.Context, *connect.Request[atollv1.ForgetRequest]) (*connect.Response[atollv1.ForgetResponse], error) {
+	answered := sayLater(out.Stderr, fmt.Sprintf("no answer yet: what a dbproxy left at its database server is ended first, for up to %v", planes.EndLimit))
+	res, err := call(ctx, &c.ConsoleFlags, requestTime+planes.EndLimit, func(client *console.Client) func(context.Context, *connect.Request[atollv1.ForgetRequest]) (*connect.Response[atollv1.ForgetResponse], error) {
 		return client.Planes().Forget
-	}, &atollv1.ForgetRequest{Name: c.Name})
+	}, &atollv1.ForgetRequest{Name: c.Name, LeaveThreads: c.LeaveThreads})
+	answered()
 	if err != nil {
 		return err
 	}
-	return out.Print(forgotten{c.Name}, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "plane %s is forgotten\n", c.Name)
+	return out.Print(forgotten{c.Name, res.GetThreadsEnded()}, func(w io.Writer) error {
+		text := "plane " + c.Name + " is forgotten"
+		if n := res.GetThreadsEnded(); n > 0 {
+			text += fmt.Sprintf(", %d server threads that it left are ended", n)
+		}
+		_, err := fmt.Fprintln(w, text)
 		return err
 	})
 }

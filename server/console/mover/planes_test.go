@@ -297,6 +297,8 @@ func (p *fakePlane) reportLanes(r *atollv1.ReportRequest, view *route.View, asks
 			ack(a.GetMove(), move.Opened, a.GetEpoch(), "")
 		case move.AskSettle:
 			ack(a.GetMove(), move.Settled, a.GetEpoch(), "")
+		case "end": // of what a forgotten proxy left
+			r.Acks = append(r.Acks, &atollv1.Ack{Move: a.GetMove(), Step: "ended"})
 		}
 	}
 }

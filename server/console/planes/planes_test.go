@@ -611,7 +611,10 @@ func TestForgetAndDeregister(t *testing.T) {
 		t.Errorf("forget a leased plane: %v", err)
 	}
 	w.clock.advance(11 * time.Second)
-	if err := forget(p.GetName()); err != nil {
+	if err := forget(p.GetName()); code(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), "no dbsync plane of unit-a is registered") || !strings.Contains(err.Error(), "--leave-threads") {
+		t.Errorf("forget a dbproxy whose threads nobody ends: %v", err)
+	}
+	if _, err := w.client.Forget(w.ctx, connect.NewRequest(&atollv1.ForgetRequest{Name: p.GetName(), LeaveThreads: true})); err != nil {
 		t.Errorf("forget a dead plane: %v", err)
 	}
 	if entries, err := audit.List(w.ctx, w.store, 0); err != nil || len(entries) != 1 || entries[0].Action != "plane.forget" || entries[0].Object != p.GetName() {

@@ -14,8 +14,6 @@ import (
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
 	"github.com/atoll-live/atoll/api/atoll/v1/atollv1connect"
-	"github.com/atoll-live/atoll/server/console/audit"
-	"github.com/atoll-live/atoll/server/console/auth"
 	"github.com/atoll-live/atoll/server/console/store"
 )
 
@@ -214,48 +212,6 @@ func (s *Service) Deregister(ctx context.Context, r *connect.Request[atollv1.Der
 		return nil, err
 	}
 	return connect.NewResponse(&atollv1.DeregisterResponse{}), nil
-}
-
-// Forget removes a plane that will never return, on the word of an operator.
-func (s *Service) Forget(ctx context.Context, r *connect.Request[atollv1.ForgetRequest]) (*connect.Response[atollv1.ForgetResponse], error) {
-	name := r.Msg.GetName()
-	record, err := s.record(ctx, name)
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	if record.Plane == nil {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no plane %q is registered", name))
-	}
-	if err := s.mayForget(name, record.Plane.GetIncarnation()); err != nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
-	}
-	entry := audit.Entry{At: time.Now().UTC(), By: auth.By(ctx), Action: "plane.forget", Object: name,
-		Detail: fmt.Sprintf("%s of unit %q, pid %d", record.Plane.GetKind(), record.Plane.GetUnit(), record.Plane.GetPid())}
-	op, err := audit.Op(entry)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.remove(ctx, record, []store.Op{op}); err != nil {
-		return nil, err
-	}
-	return connect.NewResponse(&atollv1.ForgetResponse{}), nil
-}
-
-// mayForget refuses for a plane that lives or whose lease has an end that is
-// still to come. A lease for ever has none: there the operator's word stands.
-func (s *Service) mayForget(name, incarnation string) error {
-	now := s.cfg.Clock()
-	if s.connected(name, incarnation, now) {
-		return fmt.Errorf("plane %s is connected (stop it first)", name)
-	}
-	snapshots, _ := s.feed.newer(nil)
-	for _, p := range snapshots {
-		end, forEver := s.leases.end(name, incarnation, p.space, p.ttl, now)
-		if !forEver && end.After(now) {
-			return fmt.Errorf("plane %s may hold a lease of space %s for another %v (wait for it)", name, p.space, end.Sub(now).Round(10*time.Millisecond))
-		}
-	}
-	return nil
 }
 
 func (s *Service) remove(ctx context.Context, record store.PlaneRecord, also []store.Op) error {

@@ -25,7 +25,7 @@ type marks struct {
 // markWrite is one mark that shall be there, or be gone.
 type markWrite struct {
 	owner Owner
-	Thread
+	sitedb.Thread
 	gone bool
 	done chan error
 	lead chan struct{}
@@ -38,16 +38,16 @@ type Owner struct{ Plane, Incarnation string }
 
 // Mark looks a new server thread up, and writes down that it belongs to this
 // life of the proxy, before it carries a client's statement.
-func (s *Source) Mark(o Owner, id uint32) (Thread, error) {
-	w := &markWrite{owner: o, Thread: Thread{ID: id}}
+func (s *Source) Mark(o Owner, id uint32) (sitedb.Thread, error) {
+	w := &markWrite{owner: o, Thread: sitedb.Thread{ID: id}}
 	if err := s.write(w); err != nil {
-		return Thread{}, fmt.Errorf("mark server thread %d: %w", id, err)
+		return sitedb.Thread{}, fmt.Errorf("mark server thread %d: %w", id, err)
 	}
 	return w.Thread, nil
 }
 
 // Unmark forgets a thread that is gone or has nothing open.
-func (s *Source) Unmark(o Owner, t Thread) error {
+func (s *Source) Unmark(o Owner, t sitedb.Thread) error {
 	if err := s.write(&markWrite{owner: o, Thread: t, gone: true}); err != nil {
 		return fmt.Errorf("unmark server thread %d: %w", t.ID, err)
 	}
@@ -121,7 +121,7 @@ func (s *Source) findThreads(ctx context.Context, batch []*markWrite) error {
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var t Thread
+		var t sitedb.Thread
 		if err := rows.Scan(&t.ID, &t.Host); err != nil {
 			return err
 		}

@@ -3,7 +3,6 @@ package source
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -16,6 +15,7 @@ import (
 
 	driver "github.com/go-sql-driver/mysql"
 
+	"github.com/atoll-live/atoll/server/sitedb"
 	"github.com/atoll-live/atoll/server/wire/mysql"
 	"github.com/atoll-live/atoll/space"
 )
@@ -79,14 +79,6 @@ func (s *Source) Same(o *Source) bool {
 	return s.Addr == o.Addr && s.Database == o.Database && s.user == o.user && s.password == o.password
 }
 
-// Thread is one server thread. A thread id alone may have been given out
-// again since; with the host, the client's address as the server shows it, it
-// is not.
-type Thread struct {
-	ID   uint32
-	Host string
-}
-
 // Connect opens a connection for a session.
 func (s *Source) Connect(ctx context.Context, caps mysql.Capabilities, collation byte) (*mysql.Server, error) {
 	return mysql.Dial(ctx, s.Addr, mysql.Login{
@@ -94,66 +86,13 @@ func (s *Source) Connect(ctx context.Context, caps mysql.Capabilities, collation
 	})
 }
 
-// erNoSuchThread is the server's answer to a KILL that comes too late.
-const erNoSuchThread = 1094
-
 // KillQuery ends the statement that the thread runs now.
-func (s *Source) KillQuery(ctx context.Context, t Thread) error {
-	return s.kill(ctx, "KILL QUERY "+strconv.FormatUint(uint64(t.ID), 10))
+func (s *Source) KillQuery(ctx context.Context, t sitedb.Thread) error {
+	return t.KillQuery(ctx, s.control)
 }
-
-func (s *Source) kill(ctx context.Context, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	_, err := s.control.ExecContext(ctx, text)
-	var e *driver.MySQLError
-	if errors.As(err, &e) && e.Number == erNoSuchThread {
-		return nil
-	}
-	return err
-}
-
-// alive says whether the server still has the thread. A server takes a thread
-// off the list only after it has rolled back, or committed, what the thread
-// had open.
-func (s *Source) alive(ctx context.Context, t Thread) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, controlLimit)
-	defer cancel()
-	var n int
-	err := s.control.QueryRowContext(ctx, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE ID = ? AND HOST = ?", t.ID, t.Host).Scan(&n)
-	return n > 0, err
-}
-
-// Polling of a thread that was killed.
-const (
-	goneEvery = 10 * time.Millisecond
-	killAgain = 500 * time.Millisecond
-	retryMin  = 50 * time.Millisecond
-	retryMax  = time.Second
-)
 
 // SeeGone kills a thread and returns nil when it was seen gone. While the
 // server cannot be asked it goes on trying, until ctx ends.
-func (s *Source) SeeGone(ctx context.Context, t Thread) error {
-	var killed time.Time
-	retry := retryMin
-	for {
-		there, err := s.alive(ctx, t)
-		if err == nil && !there {
-			return nil
-		}
-		if err == nil && time.Since(killed) > killAgain {
-			killed = time.Now()
-			err = s.kill(ctx, "KILL CONNECTION "+strconv.FormatUint(uint64(t.ID), 10))
-		}
-		wait := goneEvery
-		if err != nil {
-			wait, retry = retry, min(2*retry, retryMax)
-		}
-		select {
-		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
-		case <-time.After(wait):
-		}
-	}
+func (s *Source) SeeGone(ctx context.Context, t sitedb.Thread) error {
+	return t.SeeGone(ctx, s.control)
 }

@@ -25,11 +25,11 @@ func (s *Source) Take(ctx context.Context, o Owner) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	for _, l := range left {
-		if err := s.SeeGone(ctx, l.Thread); err != nil {
-			return 0, fmt.Errorf("end server thread %d of a former life: %w", l.ID, err)
+	for _, m := range left {
+		if err := s.SeeGone(ctx, m.Thread); err != nil {
+			return 0, fmt.Errorf("end server thread %d of a former life: %w", m.ID, err)
 		}
-		if err := s.Unmark(l.owner, l.Thread); err != nil {
+		if err := s.Unmark(Owner{Plane: m.Plane, Incarnation: m.Incarnation}, m.Thread); err != nil {
 			return 0, err
 		}
 	}
@@ -48,30 +48,11 @@ func (s *Source) exec(ctx context.Context, text string, args ...any) error {
 	return err
 }
 
-// leftover is a server thread of a former life.
-type leftover struct {
-	Thread
-	owner Owner
-}
-
-func (s *Source) leftovers(ctx context.Context, o Owner) ([]leftover, error) {
+// leftovers are the server threads of former lives.
+func (s *Source) leftovers(ctx context.Context, o Owner) ([]sitedb.Mark, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlLimit)
 	defer cancel()
-	rows, err := s.control.QueryContext(ctx, "SELECT incarnation, thread, host FROM "+sitedb.Schema+
-		".session WHERE plane = ? AND incarnation <> ?", o.Plane, o.Incarnation)
-	if err != nil {
-		return nil, fmt.Errorf("find server threads of a former life: %w", err)
-	}
-	defer func() { _ = rows.Close() }()
-	var all []leftover
-	for rows.Next() {
-		l := leftover{owner: Owner{Plane: o.Plane}}
-		if err := rows.Scan(&l.owner.Incarnation, &l.ID, &l.Host); err != nil {
-			return nil, fmt.Errorf("find server threads of a former life: %w", err)
-		}
-		all = append(all, l)
-	}
-	return all, rows.Err()
+	return sitedb.Marks(ctx, s.control, o.Plane, o.Incarnation)
 }
 
 // Join writes a token into the unit's own binlog before the first write of a
