@@ -228,9 +228,7 @@ func TestPlaneCommands(t *testing.T) {
 		Lanes: []*atollv1.LaneReport{{Name: "unit-a>unit-b", Space: "shop", State: "running", Position: "bin.1:4", LagMs: 31, Groups: 1200, Rows: 3400, Parked: 2,
 			ParkedRows: []*atollv1.ParkedRow{{Id: 7, Table: "shop.orders", Key: "buyer-1", Owner: "unit-b", Reason: "not owned", Position: "0-1-9", At: "2026-11-21T10:00:00Z"}}}},
 	}
-	if _, err := client.Planes().Report(t.Context(), connect.NewRequest(report)); err != nil {
-		t.Fatal(err)
-	}
+	keepReporting(t, client, report)
 	code, stdout, stderr := runFor(t, "planes")
 	lines := strings.Split(stdout, "\n")
 	if code != 0 || stderr != "" || len(lines) != 4 || !strings.HasPrefix(lines[0], "NAME            KIND     UNIT    CELL  STATE ") ||
@@ -255,6 +253,36 @@ func TestPlaneCommands(t *testing.T) {
 	}
 }
 
+// keepReporting reports once, and on until the test ends, as a plane does: on a
+// busy machine a single report is soon too old.
+func keepReporting(t *testing.T, client *console.Client, r *atollv1.ReportRequest) {
+	t.Helper()
+	report := func(ctx context.Context) error {
+		_, err := client.Planes().Report(ctx, connect.NewRequest(r))
+		r.BoottimeNs++
+		return err
+	}
+	if err := report(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = report(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+}
+
 // A plane that is asked about rows and does not answer: nothing is applied, and
 // it is said early that this takes time.
 func TestApplyWaitsForRows(t *testing.T) {
@@ -268,9 +296,7 @@ func TestApplyWaitsForRows(t *testing.T) {
 	if _, err := client.Planes().Register(t.Context(), connect.NewRequest(&atollv1.RegisterRequest{Plane: p})); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Planes().Report(t.Context(), connect.NewRequest(&atollv1.ReportRequest{Plane: p.GetName(), Incarnation: "1", BoottimeNs: 1})); err != nil {
-		t.Fatal(err)
-	}
+	keepReporting(t, client, &atollv1.ReportRequest{Plane: p.GetName(), Incarnation: "1", BoottimeNs: 1})
 	args := []string{"apply", "-f", documentFile(t, "shop.yaml"), "-f", documentFile(t, "database.yaml"), "--compare-time", "2500ms"}
 	code, stdout, stderr := runFor(t, args...)
 	if code != 1 || stdout != "" || !strings.HasPrefix(stderr, "no answer yet: the console may compare the rows of tables that are new to a Database, for up to 2.5s\n") ||
