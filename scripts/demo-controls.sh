@@ -46,7 +46,7 @@ control demo no-barrier 'stale reads|orders lost'
 control demo drop-row '1 rows different'
 control demo no-route 'stale reads|refused'
 control demo no-loop-guard 'rows came back'
-control demo no-in-band 'was done while lane' 3
+control demo no-in-band 'orders lost.*rows parked by lanes' 3
 control chaos ok-without-write 'lost update [0-9]'
 control chaos write-twice 'doubled effect [0-9]'
 control chaos stale-read 'stale read [0-9]'

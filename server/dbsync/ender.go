@@ -9,8 +9,13 @@ import (
 	"github.com/atoll-live/atoll/server/sitedb"
 )
 
-// endLimit bounds the ending of a dead proxy's threads, whatever the ask says.
-const endLimit = time.Minute
+const (
+	// endLimit bounds the ending of a dead proxy's threads, whatever the ask says.
+	endLimit = time.Minute
+	// deadFor is how long a proxy must open no new session after that. One that
+	// lives, though nobody hears it, has clients that come again.
+	deadFor = time.Second
+)
 
 // ender answers the asks of step end: what a proxy of this unit that is gone
 // for good has left at the unit's server is ended, and seen gone. A statement
@@ -68,7 +73,7 @@ func (s *Sync) end(ctx context.Context, ask *atollv1.Ask, at *server) {
 }
 
 // endThreads ends all that a proxy has marked, and gives how many threads were
-// seen gone.
+// seen gone. A proxy that goes on marking others is not dead.
 func endThreads(ctx context.Context, at server, plane string) (n int, err error) {
 	db, err := open(at, 1)
 	if err != nil {
@@ -88,5 +93,13 @@ func endThreads(ctx context.Context, at server, plane string) (n int, err error)
 		}
 		n++
 	}
-	return n, nil
+	select {
+	case <-time.After(deadFor):
+	case <-ctx.Done():
+		return n, context.Cause(ctx)
+	}
+	if marks, err = sitedb.Marks(ctx, db, plane, ""); err == nil && len(marks) > 0 {
+		err = fmt.Errorf("%s lives: it has opened %d sessions meanwhile (stop the process)", plane, len(marks))
+	}
+	return n, err
 }

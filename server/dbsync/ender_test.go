@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"slices"
+	"strings"
 	"testing"
 
 	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
@@ -48,12 +49,11 @@ func (w *world) end(unit, call, plane string) *atollv1.Ack {
 func TestEnd_StatementOfADeadProxy(t *testing.T) {
 	w := newWorld(t, 2, ordersTable, ddlOrders, ddlProducts, ddlStock)
 	w.startAll()
-	ctx := context.Background()
 	db := w.sites["unit-a"].db
 	w.order("unit-a", w.keys("unit-a", 1)[0], 1)
 	dead, deadID := w.mark("unit-a", "dbproxy@unit-a", "one")
 	holder, holderID := w.mark("unit-a", "dbproxy2@unit-a", "one")
-	tx, err := holder.BeginTx(ctx, nil)
+	tx, err := holder.BeginTx(context.Background(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func TestEnd_StatementOfADeadProxy(t *testing.T) {
 	}
 	waited := make(chan error, 1)
 	go func() {
-		_, err := dead.ExecContext(ctx, "UPDATE orders SET amount=99 WHERE id=1")
+		_, err := dead.ExecContext(context.Background(), "UPDATE orders SET amount=99 WHERE id=1")
 		waited <- err
 	}()
 	eventually(t, "the statement waits for the row", func() (bool, string) {
@@ -85,6 +85,20 @@ func TestEnd_StatementOfADeadProxy(t *testing.T) {
 	if got := query(t, db, "SELECT GROUP_CONCAT(thread) FROM atoll.session"); got != holderID {
 		t.Errorf("marks of threads %s, want %s", got, holderID)
 	}
+	// One that nobody hears, and that lives: its clients come again.
+	ctx, cancel := context.WithCancel(context.Background())
+	come := make(chan struct{})
+	go func() {
+		defer close(come)
+		for n := 1; ctx.Err() == nil; n++ {
+			_, _ = db.ExecContext(ctx, "INSERT IGNORE INTO atoll.session VALUES ('dbproxy3@unit-a', 'one', ?, 'gone:1')", n)
+		}
+	}()
+	if a := w.end("unit-a", "forget-3", "dbproxy3@unit-a"); !strings.Contains(a.Error, "dbproxy3@unit-a lives") {
+		t.Errorf("a proxy that lives: %v", a)
+	}
+	cancel()
+	<-come
 	w.sites["unit-b"].server.Kill()
 	if a := w.end("unit-b", "forget-2", "dbproxy@unit-b"); a.Error == "" {
 		t.Error("a server that is down has nothing left of a proxy, it says")
