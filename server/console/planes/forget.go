@@ -26,7 +26,7 @@ const (
 
 // Forget removes a plane that will never return, on the word of an operator.
 // What a dbproxy left at its database server is ended first: no move waits for
-// it any more once it is forgotten.
+// it any more once it is forgotten. Meanwhile it gets no lease.
 func (s *Service) Forget(ctx context.Context, r *connect.Request[atollv1.ForgetRequest]) (*connect.Response[atollv1.ForgetResponse], error) {
 	name := r.Msg.GetName()
 	record, err := s.record(ctx, name)
@@ -36,7 +36,9 @@ func (s *Service) Forget(ctx context.Context, r *connect.Request[atollv1.ForgetR
 	if record.Plane == nil {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no plane %q is registered", name))
 	}
-	if err := s.mayForget(name, record.Plane.GetIncarnation()); err != nil {
+	reporting := s.leases.bar(name)
+	defer s.leases.unbar(name)
+	if err := s.mayForget(name, record.Plane.GetIncarnation(), reporting); err != nil {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 	}
 	answer, left := &atollv1.ForgetResponse{}, ""
@@ -49,6 +51,9 @@ func (s *Service) Forget(ctx context.Context, r *connect.Request[atollv1.ForgetR
 			return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 		}
 		left = fmt.Sprintf(", %d server threads of it ended", answer.GetThreadsEnded())
+	}
+	if s.connected(name, record.Plane.GetIncarnation(), s.cfg.Clock()) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, fmt.Errorf("plane %s is back (stop it first)", name))
 	}
 	op, err := audit.Op(audit.Entry{At: time.Now().UTC(), By: auth.By(ctx), Action: "plane.forget", Object: name,
 		Detail: fmt.Sprintf("%s of unit %q, pid %d%s", record.Plane.GetKind(), record.Plane.GetUnit(), record.Plane.GetPid(), left)})
@@ -63,9 +68,9 @@ func (s *Service) Forget(ctx context.Context, r *connect.Request[atollv1.ForgetR
 
 // mayForget refuses for a plane that lives or whose lease has an end that is
 // still to come. A lease for ever has none: there the operator's word stands.
-func (s *Service) mayForget(name, incarnation string) error {
+func (s *Service) mayForget(name, incarnation string, reporting bool) error {
 	now := s.cfg.Clock()
-	if s.connected(name, incarnation, now) {
+	if reporting || s.connected(name, incarnation, now) {
 		return fmt.Errorf("plane %s is connected (stop it first)", name)
 	}
 	snapshots, _ := s.feed.newer(nil)

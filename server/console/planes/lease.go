@@ -24,6 +24,7 @@ type planeLeases struct {
 	until   map[string]time.Time // space → end
 	forEver map[string]bool
 	pending int // reports whose grant is not decided yet
+	barred  int // calls that are about to forget it
 }
 
 func newLeaseBook(started time.Time) *leaseBook {
@@ -41,11 +42,14 @@ func (b *leaseBook) ofLocked(plane string) *planeLeases {
 
 // begin is called before the epochs are read for a report, finish when its
 // grants stand in the book. Between them the plane counts as leased: a mover
-// that looks in that moment must not believe that no lease is on its way.
-func (b *leaseBook) begin(plane string) {
+// that looks in that moment must not believe that no lease is on its way. The
+// report of a barred plane brings none, whatever becomes of the bar meanwhile.
+func (b *leaseBook) begin(plane string) (barred bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.ofLocked(plane).pending++
+	p := b.ofLocked(plane)
+	p.pending++
+	return p.barred > 0
 }
 
 func (b *leaseBook) finish(plane string, arrived time.Time, granted []*atollv1.Lease) {
@@ -63,6 +67,24 @@ func (b *leaseBook) finish(plane string, arrived time.Time, granted []*atollv1.L
 		if end.After(p.until[l.GetSpace()]) {
 			p.until[l.GetSpace()] = end
 		}
+	}
+}
+
+// bar keeps a plane from leases until unbar, and tells whether it is reporting
+// at this moment: such a report may still bring one.
+func (b *leaseBook) bar(plane string) (reporting bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p := b.ofLocked(plane)
+	p.barred++
+	return p.pending > 0
+}
+
+func (b *leaseBook) unbar(plane string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.planes[plane]; p != nil && p.barred > 0 {
+		p.barred--
 	}
 }
 

@@ -17,7 +17,7 @@ func (s *Service) Report(ctx context.Context, r *connect.Request[atollv1.ReportR
 	defer cancel()
 	report, arrived := r.Msg, s.cfg.Clock()
 	name := report.GetPlane()
-	s.leases.begin(name)
+	barred := s.leases.begin(name)
 	var granted []*atollv1.Lease
 	defer func() { s.leases.finish(name, arrived, granted) }()
 
@@ -30,6 +30,9 @@ func (s *Service) Report(ctx context.Context, r *connect.Request[atollv1.ReportR
 	}
 	if !s.hear(record.Plane, report, arrived) {
 		return connect.NewResponse(&atollv1.ReportResponse{}), nil // overtaken by a newer one
+	}
+	if barred { // it is being forgotten
+		return connect.NewResponse(&atollv1.ReportResponse{}), nil
 	}
 	if granted, err = s.grant(ctx, report); err != nil {
 		return nil, unavailable(fmt.Errorf("hear plane %s: %w", name, err))
