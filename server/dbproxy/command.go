@@ -188,6 +188,7 @@ func (s *session) statistics(p []byte) error {
 	if err != nil {
 		return s.lost(err)
 	}
+	text = append([]byte(nil), text...) // once idle, the enforcer may read the connection
 	s.leave()
 	return s.client.Send(text)
 }

@@ -175,6 +175,11 @@ func (s *session) drop(l *link) (mysql.Terminal, error) {
 // becomes of the open transaction. A refusal stands in place of the end of
 // the answer. Either way the home connection is free afterwards.
 func (s *session) settle(plan *prove.Plan, end *mysql.Terminal) (*prove.Refusal, error) {
+	// From here on the connection may be read again before the client has the
+	// end of its answer: for a ping, a ROLLBACK, or by the enforcer once the
+	// session is idle.
+	s.end = append(s.end[:0], end.Payload...)
+	end.Payload = s.end
 	failed, open := end.Kind == mysql.EndERR, s.inTransaction()
 	if err := s.follow(end); err != nil {
 		return nil, s.lost(err)
@@ -234,8 +239,6 @@ func (s *session) follow(end *mysql.Terminal) error {
 	if !s.inTransaction() && s.status.Has(mysql.StatusAutocommit) {
 		return nil // the statement was alone, and is not done
 	}
-	kept := append([]byte(nil), end.Payload...)
-	end.Payload = kept // the answer to the ping overwrites it
 	if err := s.home.Request([]byte{byte(mysql.ComPing)}); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -298,6 +299,26 @@ func TestCommitsRaceFences(t *testing.T) {
 			}
 		})
 	}
+	db := p.open()
+	wg.Go(func() { // a locking read is alone, too, and its answer has rows before its end
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			rows, err := db.Query("SELECT id FROM orders WHERE buyer_id = ? LIMIT 5 FOR UPDATE", own)
+			for err == nil && rows.Next() {
+			}
+			if err == nil {
+				err = errors.Join(rows.Err(), rows.Close())
+			}
+			if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
+				t.Errorf("locking read: %v", err)
+				return
+			}
+		}
+	})
 	for i := range rounds {
 		before := len(done(&mu, acked))
 		await(t, "some writes", func() bool { return len(done(&mu, acked)) > before+3 })
@@ -313,7 +334,7 @@ func TestCommitsRaceFences(t *testing.T) {
 	}
 	close(stop)
 	wg.Wait()
-	db := w.servers["unit-a"].Open(t)
+	db = w.servers["unit-a"].Open(t)
 	rows := func(i int) (n int) {
 		must(t, db.QueryRow("SELECT COUNT(*) FROM orders WHERE buyer_id = ? AND id IN (?, ?)", own, 2*i, 2*i+1).Scan(&n))
 		return n
@@ -347,8 +368,14 @@ func done(mu *sync.Mutex, m map[int]bool) map[int]bool {
 // write writes two rows, in one transaction or in one statement.
 func write(db *sql.DB, alone bool, key string, i int) error {
 	if alone {
-		_, err := db.Exec("INSERT INTO orders (buyer_id, id) VALUES (?, ?), (?, ?)", key, 2*i, key, 2*i+1)
-		return err
+		res, err := db.Exec("INSERT INTO orders (buyer_id, id) VALUES (?, ?), (?, ?)", key, 2*i, key, 2*i+1)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); n != 2 || err != nil {
+			return &mysql.MySQLError{Message: fmt.Sprintf("answered with OK, and %d rows affected (%v)", n, err)}
+		}
+		return nil
 	}
 	tx, err := db.Begin()
 	if err != nil {

@@ -41,6 +41,7 @@ type session struct {
 	values     []mysql.Value
 	params     []prove.Param
 	packet     []byte
+	end        []byte // the last packet of the answer that is settled
 
 	mu        sync.Mutex
 	free      sync.Cond // pressed has become false
