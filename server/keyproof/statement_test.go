@@ -35,7 +35,8 @@ func forms(text string) []form {
 		{name: "double quotes", text: `"` + strings.NewReplacer(`"`, `""`, `\`, `\\`).Replace(text) + `"`, asIs: true},
 	}
 	if text != "" && strings.Trim(text, "0123456789.abcdefExXTRUNL'+-") == "" {
-		list = append(list, form{name: "bare", text: text, asIs: true}, form{name: "bare in parentheses", text: "(" + text + ")"})
+		// What follows -- at the end of a statement is a comment: the key is what stands before it.
+		list = append(list, form{name: "bare", text: text, asIs: !strings.Contains(text, "--")}, form{name: "bare in parentheses", text: "(" + text + ")"})
 	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		list = append(list, form{name: "bound integer", text: "?", bound: []prove.Param{{Kind: prove.ParamInt, Int: n}}, args: []any{n}})
