@@ -20,6 +20,7 @@ import (
 type Mover struct {
 	cfg   Config
 	begun time.Time
+	newID func(time.Time) string // names a move
 
 	mu       sync.Mutex
 	moves    map[string]known      // by move id: as persisted
@@ -54,7 +55,7 @@ func New(cfg Config) (*Mover, error) {
 		return nil, err
 	}
 	return &Mover{
-		cfg: cfg, begun: cfg.Clock(), moves: map[string]known{}, live: map[string]move.State{}, heard: map[string]hearing{},
+		cfg: cfg, begun: cfg.Clock(), newID: newID, moves: map[string]known{}, live: map[string]move.State{}, heard: map[string]hearing{},
 		wishes: map[string]string{}, drivers: map[string]*driver{},
 		progress: make(chan struct{}), asked: make(chan struct{}), filled: make(chan struct{}), stopped: make(chan struct{}),
 	}, nil
@@ -189,7 +190,7 @@ func (m *Mover) see(id string) (move.State, bool) {
 	return k.state, ok
 }
 
-// active lists the moves that are not over, as persisted.
+// active lists the moves that are not over, as persisted, the oldest first.
 func (m *Mover) active() []move.State {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -199,6 +200,7 @@ func (m *Mover) active() []move.State {
 			list = append(list, k.state)
 		}
 	}
+	slices.SortFunc(list, func(a, b move.State) int { return strings.Compare(a.ID, b.ID) })
 	return list
 }
 

@@ -56,6 +56,7 @@ type sim struct {
 	price   int // at which it was made
 	write   int // the last number given out
 	moves   int // begun
+	named   int // ids given out
 	elected int // consoles, one after the other
 	ends    map[space.Outcome]int
 	dead    map[string]bool // plane/incarnation that was forgotten: it may not come back
@@ -236,6 +237,10 @@ func (s *sim) elect() {
 	})
 	if err != nil {
 		panic(err)
+	}
+	c.mover.newID = func(at time.Time) string {
+		s.named++
+		return fmt.Sprintf("m%s-%06x", at.Format("20060102-150405"), s.named)
 	}
 	s.consoles = append(s.consoles, c)
 	if len(s.consoles) > 3 {

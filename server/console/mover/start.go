@@ -65,7 +65,7 @@ func (m *Mover) draft(ctx context.Context, r *atollv1.MoveRequest) (move.State, 
 	}
 	at := m.now()
 	s, err := move.New(move.Plan{
-		ID: newID(at), Space: r.GetSpace(), Rule: rule, From: r.GetFrom(), To: r.GetTo(), By: auth.By(ctx), Keys: keys,
+		ID: m.newID(at), Space: r.GetSpace(), Rule: rule, From: r.GetFrom(), To: r.GetTo(), By: auth.By(ctx), Keys: keys,
 		Center: beside(current.Snapshot, r.GetFrom(), r.GetTo()),
 		Epoch:  current.Epoch(), Participants: move.Participants(dataUnits(current.Snapshot, rule)),
 		Overrides: r.GetOverride(), Limits: m.cfg.limits(current.Snapshot.Settings),
