@@ -307,12 +307,7 @@ func TestCommitsRaceFences(t *testing.T) {
 				return
 			default:
 			}
-			rows, err := db.Query("SELECT id FROM orders WHERE buyer_id = ? LIMIT 5 FOR UPDATE", own)
-			for err == nil && rows.Next() {
-			}
-			if err == nil {
-				err = errors.Join(rows.Err(), rows.Close())
-			}
+			err := readAll(db, "SELECT id FROM orders WHERE buyer_id = ? LIMIT 5 FOR UPDATE", own)
 			if _, refused := errors.AsType[*mysql.MySQLError](err); err != nil && !refused {
 				t.Errorf("locking read: %v", err)
 				return
@@ -363,6 +358,18 @@ func done(mu *sync.Mutex, m map[int]bool) map[int]bool {
 		c[k] = true
 	}
 	return c
+}
+
+// readAll reads an answer to its end.
+func readAll(db *sql.DB, query string, args ...any) error {
+	rows, err := db.Query(query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	for rows.Next() {
+	}
+	return rows.Err()
 }
 
 // write writes two rows, in one transaction or in one statement.
