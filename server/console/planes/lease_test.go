@@ -1,8 +1,14 @@
 package planes
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
+
+	atollv1 "github.com/atoll-live/atoll/api/atoll/v1"
+	"github.com/atoll-live/atoll/server/console/store"
 )
 
 // TestLeaseBook_Bar: a report that is under way when a plane is barred may
@@ -29,5 +35,28 @@ func TestLeaseBook_Bar(t *testing.T) {
 	b.unbar("p")
 	if b.begin("p") {
 		t.Error("the bar outlives the calls")
+	}
+}
+
+// A plane whose report is under way lives.
+func TestForget_WhileItReports(t *testing.T) {
+	s, err := New(Config{Store: store.NewMemory()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.register(t.Context(), &atollv1.Plane{Name: "p", Kind: "gateway", Unit: "unit-a", Incarnation: "one"}); err != nil {
+		t.Fatal(err)
+	}
+	forget := func() error {
+		_, err := s.Forget(t.Context(), connect.NewRequest(&atollv1.ForgetRequest{Name: "p"}))
+		return err
+	}
+	s.leases.begin("p")
+	if err := forget(); err == nil || !strings.Contains(err.Error(), "is connected") {
+		t.Errorf("forgotten while it reports: %v", err)
+	}
+	s.leases.finish("p", time.Now(), nil)
+	if err := forget(); err != nil {
+		t.Errorf("a dead plane: %v", err)
 	}
 }
