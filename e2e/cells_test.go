@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os/exec"
@@ -107,13 +106,7 @@ func document(t *testing.T, path, dir, kind, name string) map[string]any {
 
 func apply(t *testing.T, path, dir string, d map[string]any) {
 	t.Helper()
-	raw, err := json.Marshal(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "document.json")
-	writeFile(t, file, string(raw))
-	run(t, time.Minute, path, "apply", "-f", file, "--wait", "--dir", dir).want(t, statusDone, "apply")
+	run(t, time.Minute, path, "apply", "-f", write(t, d), "--wait", "--dir", dir).want(t, statusDone, "apply")
 }
 
 // cellRoute is a cell's part of the first rule of a space.

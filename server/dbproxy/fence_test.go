@@ -397,14 +397,21 @@ func write(db *sql.DB, alone bool, key string, i int) error {
 	return tx.Commit()
 }
 
-func TestLapsedLeaseNeverGivesOK(t *testing.T) {
-	w := newWorld(t, "unit-a")
-	var skew atomic.Int64
+// leased is a world of one proxy with a lease of an hour, by a clock that the
+// test puts forward.
+func leased(t *testing.T) (*world, *proxy, *atomic.Int64) {
+	t.Helper()
+	w, skew := newWorld(t, "unit-a"), new(atomic.Int64)
 	w.clock = func() time.Duration { return console.Boottime() + time.Duration(skew.Load()) }
 	p := w.start("unit-a", "")
 	p.install(w.snapshot())
 	p.Renew("shop", w.epoch, w.clock()+time.Hour)
 	await(t, "ready", p.Ready)
+	return w, p, skew
+}
+
+func TestLapsedLeaseNeverGivesOK(t *testing.T) {
+	w, p, skew := leased(t)
 	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
 	w.servers["unit-a"].Exec(t, "INSERT INTO orders (buyer_id, id, amount) VALUES ('"+other+"', 1, 0)")
 	reader, open := p.conn(), p.conn()
@@ -447,13 +454,7 @@ func TestLapsedLeaseNeverGivesOK(t *testing.T) {
 // another session's statement is the first to find that it is over, and nothing
 // else wakes the enforcer; as behind a suspended machine, whose timers are late.
 func TestLapseNoticedByAStatement(t *testing.T) {
-	w := newWorld(t, "unit-a")
-	var skew atomic.Int64
-	w.clock = func() time.Duration { return console.Boottime() + time.Duration(skew.Load()) }
-	p := w.start("unit-a", "")
-	p.install(w.snapshot())
-	p.Renew("shop", w.epoch, w.clock()+time.Hour)
-	await(t, "ready", p.Ready)
+	w, p, skew := leased(t)
 	own, other := w.key("unit-a", 1), w.key("unit-a", 2)
 	w.servers["unit-a"].Exec(t, "INSERT INTO orders (buyer_id, id, amount) VALUES ('"+other+"', 1, 0)")
 	locker := w.direct("unit-a")
